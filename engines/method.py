@@ -1,0 +1,59 @@
+"""What can be known of a paper's method before torch is loaded; any thread or process, imports numpy at most.
+
+The window builds its forms, lists and docks from a `Method`; only workers import the engine that it names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.config import Preset, Settings
+from engines.figures import CurveSpec, FigureSpec
+
+
+@dataclass(frozen=True)
+class Action:
+    """A request of the hand. Subclasses are frozen dataclasses of plain data, one per gesture."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A paper's method as the application sees it.
+
+    Attributes
+    ----------
+    engine : str
+        ``"module:Class"`` of the `engines.engine.Engine`.
+    config : type of Settings
+    presets : tuple of Preset
+        The first is the demo: something meaningful within 10 s on two CPU cores.
+    views : tuple of FigureSpec or CurveSpec
+        Every picture that a run has.
+    headline : str
+        The scalar that best says how well a run does, for lists and titles.
+    headline_label : str
+        That scalar in words, with its unit.
+    maximise : bool
+        Whether more of it is better.
+    """
+
+    engine: str
+    config: type[Settings]
+    presets: tuple[Preset, ...]
+    views: tuple[FigureSpec | CurveSpec, ...]
+    headline: str
+    headline_label: str
+    maximise: bool = False
+
+    def view(self, name: str) -> FigureSpec | CurveSpec:
+        """The view of that name.
+
+        Raises
+        ------
+        KeyError
+        """
+        return {view.name: view for view in self.views}[name]
+
+    def figure_names(self) -> tuple[str, ...]:
+        """Names of the pictures that the engine computes, as opposed to curves of scalars."""
+        return tuple(view.name for view in self.views if isinstance(view, FigureSpec))

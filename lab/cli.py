@@ -1,0 +1,226 @@
+"""The command ``lab``: the window, and everything that works without it; runs on the main thread.
+
+Exit codes: 0 done, 2 bad input (one sentence on standard error), 1 a fault of ours (the details on standard error).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from engines.errors import InputError
+from lab import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(words)
+        return int(options.call(options) or 0)
+    except InputError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lab: interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does; nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("lab: this is a fault of the lab; the lines above say where.", file=sys.stderr)
+        return 1
+
+
+def window() -> int:
+    """Entry of the GUI script: the window, without a console."""
+    return main(sys.argv[1:])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise InputError(f"{message}; '{self.prog} --help' shows how to call it.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lab",
+        description="Ten landmark papers, each training live: the window (no arguments), or one of these commands.",
+    )
+    parser.add_argument("--version", action="version", version=f"paperlab {__version__}")
+    parser.set_defaults(call=_window, open=None, paper=None, style=None)
+    commands = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+
+    command = commands.add_parser("open", help="open the window, on a run folder or a paper if one is named")
+    command.add_argument("open", nargs="?", metavar="RUN|PAPER")
+    command.set_defaults(call=_window)
+
+    command = commands.add_parser("papers", help="list the papers")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(call=_papers)
+
+    command = commands.add_parser("run", help="train without a window")
+    command.add_argument("paper", metavar="PAPER")
+    command.add_argument("--preset", metavar="P", help="start from a preset ('lab figures PAPER' lists them)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="k=v", dest="assignments", help="change a setting"
+    )
+    command.add_argument("--settings", metavar="FILE", help="start from a settings.toml")
+    command.add_argument("--seed", metavar="N")
+    length = command.add_mutually_exclusive_group()
+    length.add_argument("--steps", metavar="N")
+    length.add_argument("--seconds", type=_seconds, metavar="S")
+    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    command.add_argument("--where", choices=("process", "thread"), default="process")
+    command.add_argument("--threads", type=_count, metavar="N", help="torch's threads (all cores but one)")
+    command.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="the run's folder; must not hold a run yet"
+    )
+    command.set_defaults(call=_run)
+
+    command = commands.add_parser(
+        "figures", help="list the pictures and presets of a paper, or the pictures of a run"
+    )
+    command.add_argument("source", metavar="PAPER|RUN")
+    command.add_argument("--json", action="store_true")
+    command.add_argument("--salvage", action="store_true", help="go on with what is intact in a damaged run")
+    command.set_defaults(call=_figures)
+
+    command = commands.add_parser("export", help="write one picture of a run to a file")
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("--figure", required=True, metavar="NAME")
+    command.add_argument("--format", metavar="F", help="pdf, svg, png, eps, gif, webp, apng, mp4, csv, npz")
+    command.add_argument("--venue", default="free", metavar="V")
+    command.add_argument("--columns", type=int, default=1, metavar="N")
+    command.add_argument("--frame", type=int, metavar="I", help="the frame of a film; its start if not given")
+    command.add_argument("--theme", choices=("light", "dark"), default="light")
+    command.add_argument("--overwrite", action="store_true")
+    command.add_argument("--salvage", action="store_true", help="go on with what is intact in a damaged run")
+    command.add_argument("-o", "--output", required=True, metavar="FILE")
+    command.set_defaults(call=_export)
+
+    command = commands.add_parser("shot", help="open the real window, train, and save a picture of it")
+    command.add_argument("paper", metavar="PAPER")
+    command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S")
+    command.add_argument("--size", type=_size, default=(1600, 1000), metavar="WxH")
+    command.add_argument("--theme", choices=("light", "dark"), default="light")
+    command.add_argument("--preset", metavar="P")
+    command.add_argument("--set", action="append", default=[], metavar="k=v", dest="assignments")
+    command.add_argument(
+        "--page", choices=("views", "text"), default="views", help="the pictures, or the paper's text"
+    )
+    command.add_argument("-o", "--output", required=True, metavar="FILE.png")
+    command.set_defaults(call=_shot)
+
+    command = commands.add_parser("fetch", help="download a data set: mnist, fashion_mnist, cifar10")
+    command.add_argument("dataset", metavar="DATASET")
+    command.set_defaults(call=_fetch)
+
+    command = commands.add_parser(
+        "bench", help="measure: the window's cost to training, the start, the engines"
+    )
+    command.add_argument("what", choices=("gui", "start", "engines"))
+    command.add_argument("--paper", default="diffusion", metavar="P")
+    command.add_argument("--preset", metavar="P")
+    command.add_argument(
+        "--seconds", type=_seconds, default=8.0, metavar="S", help="length of each interleaved part"
+    )
+    command.add_argument("--rounds", type=_count, default=3, metavar="N")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(call=_bench)
+
+    command = commands.add_parser("doctor", help="tell what is missing on this machine")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(call=_doctor)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e7:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time: give seconds above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= 4096:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a count: give a whole number above 0")
+    return value
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()) or not (
+        1000 <= int(width) <= 8000 and 700 <= int(height) <= 8000
+    ):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a size: give WIDTHxHEIGHT in pixels, at least 1000x700"
+        )
+    return int(width), int(height)
+
+
+def _window(options: argparse.Namespace) -> int:
+    from lab.commands.window import open_window
+
+    return open_window(options.open)
+
+
+def _papers(options: argparse.Namespace) -> int:
+    from lab.commands.listing import list_papers
+
+    return list_papers(as_json=options.json)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lab.commands.run import run
+
+    return run(options)
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from lab.commands.listing import list_figures
+
+    return list_figures(options.source, as_json=options.json, salvage=options.salvage)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from lab.commands.export import export_figure
+
+    return export_figure(options)
+
+
+def _shot(options: argparse.Namespace) -> int:
+    from lab.commands.window import shot
+
+    return shot(options)
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from lab.commands.fetch import fetch
+
+    return fetch(options.dataset)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from lab.commands.bench import bench
+
+    return bench(options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from lab.commands.doctor import doctor
+
+    return doctor(as_json=options.json)

@@ -1,0 +1,83 @@
+"""``lab export``: one picture of a run as a file, without Qt; the engine is rebuilt from its newest keyframe. Main thread."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from engines.config import near_misses
+from engines.errors import InputError
+from engines.figures import CurveSpec, Figure
+from lab import papers
+from lab.commands.listing import open_run
+from lab.runs.folder import RunFolder
+
+
+def export_figure(options: argparse.Namespace) -> int:
+    """Write one picture.
+
+    Raises
+    ------
+    InputError
+    """
+    from lab.export.save import export
+    from lab.export.style import VENUES, venue
+
+    folder = open_run(options.run, salvage=options.salvage)
+    name = options.venue
+    if options.columns > 1 and f"{name}-wide" in VENUES:
+        name = f"{name}-wide"
+    style = venue(name, theme=options.theme)
+    figure, step = figure_of(folder, options.figure)
+    about: dict[str, Any] = {
+        "paper": folder.info.paper,
+        "figure": options.figure,
+        "run": folder.info.id,
+        "step": step,
+        "seed": folder.info.seed,
+        "settings": folder.values(),
+        "data": folder.info.data,
+    }
+    written = export(
+        figure, options.output, options.format, style, about, overwrite=options.overwrite, frame=options.frame
+    )
+    print(written)
+    return 0
+
+
+def figure_of(folder: RunFolder, name: str) -> tuple[Figure, int]:
+    """A picture of a run at its newest keyframe, and the step.
+
+    Raises
+    ------
+    InputError
+    """
+    method = papers.method_of(papers.find_built(folder.info.paper))
+    names = [view.name for view in method.views]
+    if name not in names:
+        raise InputError(
+            f"There is no figure '{name}'{near_misses(name, names)}: the figures are {', '.join(names)}."
+        )
+    view = method.view(name)
+    if isinstance(view, CurveSpec):
+        from widgets.curves import curve_plot, newest_values
+
+        metrics = folder.metrics()
+        series = {}
+        for scalar, values in metrics.columns.items():
+            # A scalar that is not reported at every step leaves gaps that are none.
+            reported = ~np.isnan(values)
+            series[scalar] = (metrics.steps[reported], values[reported], None, None)
+        marks = {scalar: series[scalar] for scalar, _, _ in view.rules if scalar in series}
+        return curve_plot(view, series, newest_values(marks)), int(metrics.steps[-1]) if len(
+            metrics.steps
+        ) else 0
+    from engines import device as devices
+
+    # What is damaged was told when the folder was opened.
+    record, state, _ = folder.newest_state()
+    engine = papers.resolve(method.engine)(method.config.build(folder.values()), devices.choose("cpu"))
+    engine.load_state_dict(state)
+    return engine.figures([name])[name], record.step

@@ -1,0 +1,1 @@
+"""Runs: the worker loop, its two hosts, sessions, and run folders; Qt-free."""

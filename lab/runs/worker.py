@@ -1,0 +1,605 @@
+"""The worker loop: take commands, step, publish; runs in a process of its own, or on a thread of its own, Qt-free.
+
+Three threads share the work so that training waits for nobody: this loop; a receiver that puts commands into a queue whose
+emptiness is cheap to test; and a sender that writes reports, so that a slow reader cannot block a step. Only the loop
+touches the engine and the run's folder.
+
+Pictures
+--------
+A picture is computed only when the session wants it, and only as often as its class of cost may: after pictures that took
+c seconds, the next ones of that class wait until c / `RunSpec.picture_share` has passed. So a slow view slows itself, never
+training. While the run is paused pictures are computed at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import platform
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engines import figures as vocabulary
+from engines.errors import InputError, RunError
+from lab.runs import messages as m
+from lab.runs.folder import Keyframe, RunFolder, RunInfo, RunWriter
+
+if TYPE_CHECKING:
+    from engines.engine import Engine
+
+SCALARS_EVERY = 1 / 30  # s between batches of scalars to the session
+FLUSH_EVERY = 0.5  # s between writes of the metrics: what kill -9 can take
+PROGRESS_EVERY = 0.25  # s
+KEYFRAME_EVERY = 10.0  # s at first; doubled whenever the keyframes are thinned
+MOST_KEYFRAMES = 128
+YOUNG = 3.0  # s after the start in which pictures may take YOUNG_SHARE of the time
+YOUNG_SHARE = 0.2
+
+logger = logging.getLogger(__name__)
+
+_ALL_DONE = "All steps are done."
+
+
+class Worker:
+    """Serves one connection: runs one engine at a time until it is closed.
+
+    Parameters
+    ----------
+    connection : multiprocessing.connection.Connection
+        To the session; both ends carry pickled `lab.runs.messages`, between parts of this application only.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._inbox: queue.SimpleQueue[m.Numbered] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[m.Report | None] = queue.SimpleQueue()
+        self._closing = False
+        self._engine: Engine | None = None
+        self._spec: m.RunSpec | None = None
+        self._writer: RunWriter | None = None
+        self._state: m.RunState = "idle"
+        self._step = self._first_step = 0
+        self._steps_left = -1  # until the next pause; negative: no end
+        self._wanted: dict[str, None] = {}
+        self._due = {"fast": 0.0, "slow": 0.0}
+        self._costs: dict[str, str] = {}
+        self._rows: list[tuple[int, Mapping[str, float]]] = []
+        self._was_finite = True
+        # The step whose state is in the newest keyframe; negative when the state changed since.
+        self._saved_step = -1
+
+    # --- life  ----------
+
+    def run(self) -> None:
+        """Serve until the session closes or goes away. Returns with the run's folder written."""
+        receiver = threading.Thread(target=self._receive, name="lab-receiver", daemon=True)
+        sender = threading.Thread(target=self._send, name="lab-sender", daemon=True)
+        receiver.start()
+        sender.start()
+        try:
+            warm_up()
+            self._report(m.Hello(os.getpid()))
+            while not self._closing:
+                if self._state == "running":
+                    self._train()
+                else:
+                    self._handle(self._inbox.get())
+        finally:
+            self._end_run("done")
+            self._outbox.put(None)
+            sender.join(timeout=5)
+            with contextlib.suppress(OSError):
+                self._connection.close()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                numbered = self._connection.recv()
+            except (EOFError, OSError):
+                # The session is gone, whatever the reason: write what there is and end.
+                numbered = m.Numbered(-1, m.Close())
+            self._inbox.put(numbered)
+            if isinstance(numbered.command, m.Close):
+                # A read in progress would keep the connection open when the loop closes it.
+                return
+
+    def _send(self) -> None:
+        while (report := self._outbox.get()) is not None:
+            try:
+                self._connection.send(report)
+            except (OSError, ValueError):
+                return
+
+    def _report(self, report: m.Report) -> None:
+        self._outbox.put(report)
+
+    def _change_state(self, state: m.RunState, message: str = "", *, finished: bool = False) -> None:
+        if state == self._state:
+            return
+        if state not in m.TRANSITIONS[self._state]:
+            raise AssertionError(f"a run cannot go from {self._state} to {state}")
+        self._state = state
+        if self._writer is not None:
+            with contextlib.suppress(RunError):
+                self._writer.event(self._step, "state", state=state, message=message)
+        self._report(m.StateChanged(state, self._step, message, finished))
+
+    # --- commands  ----------
+
+    def _handle(self, numbered: m.Numbered) -> None:
+        number, command = numbered.number, numbered.command
+        payload: Any = None
+        try:
+            payload = self._obey(command)
+        except InputError as error:
+            self._report(m.Answer(number, self._step, str(error), getattr(error, "field", "")))
+            return
+        except Exception as error:
+            self._fail(error)
+            self._report(m.Answer(number, self._step, f"{type(error).__name__}: {error}"))
+            return
+        if not isinstance(command, m.Want):
+            self._report(m.Answer(number, self._step, payload=payload))
+
+    def _obey(self, command: m.Command) -> Any:
+        match command:
+            case m.Start():
+                self._start(command.spec)
+            case m.Close():
+                self._closing = True
+            case m.Stop():
+                if self._engine is not None:
+                    self._end_run("done", "Stopped; everything is kept.")
+            case m.Play():
+                self._need_engine()
+                self._play(-1)
+            case m.Advance():
+                self._need_engine()
+                self._play(max(1, command.steps))
+            case m.Pause():
+                if self._state == "running":
+                    self._pause()
+            case m.Change():
+                return self._change(command.values)
+            case m.Act():
+                answer = self._need_engine().act(command.action)
+                self._saved_step = -1
+                self._record("action", action=type(command.action).__name__)
+                self._due = dict.fromkeys(self._due, 0.0)
+                self._publish_pictures()
+                return answer
+            case m.Want():
+                self._wanted.update(dict.fromkeys(command.names))
+                if command.now:
+                    self._due = dict.fromkeys(self._due, 0.0)
+                if self._state != "running" or self._step == self._first_step:
+                    # Before the first step nothing is slowed by them, and the person waits for the first picture.
+                    self._publish_pictures(at_once=True)
+            case m.Summarise():
+                return self._need_engine().summary()
+        return None
+
+    def _need_engine(self) -> Engine:
+        if self._engine is None:
+            raise InputError("There is no run to do this with: start one first.")
+        return self._engine
+
+    def _start(self, spec: m.RunSpec) -> None:
+        if self._state != "idle":
+            raise InputError("This worker has had its run: start a new one in a new session.")
+        self._spec = spec
+        self._change_state("starting")
+        try:
+            self._build(spec)
+        except InputError as error:
+            self._engine = None
+            self._fail(error)
+            raise
+        done = self._engine is not None and self._step >= self._engine.config.steps
+        if done or spec.paused:
+            self._change_state("paused", _ALL_DONE if done else "", finished=done)
+            self._publish_pictures()
+        else:
+            self._play(-1)
+
+    def _build(self, spec: m.RunSpec) -> None:
+        import torch
+
+        from engines import device as devices
+        from lab.papers import resolve
+
+        # One core is the window's. More threads than cores, or than these small networks can use, only cost time.
+        torch.set_num_threads(spec.threads or max(1, (os.cpu_count() or 2) - 1))
+        torch.set_flush_denormal(True)
+        device = devices.choose(spec.device)
+        engine_class = resolve(spec.engine)
+        config = engine_class.method.config.build(spec.values)
+        engine: Engine = engine_class(config, device)
+        step = 0
+        if spec.resume is not None:
+            source = RunFolder(spec.resume)
+            if source.info.paper != spec.paper:
+                raise RunError(
+                    f"{spec.resume} is a run of '{source.info.paper}', not of '{spec.paper}': choose one of this paper."
+                )
+            record, state, damage = source.newest_state()
+            try:
+                engine.load_state_dict(state)
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                if explain(error)[1] == "memory":
+                    raise
+                reason = " ".join(str(error).split())
+                raise RunError(
+                    f"The keyframe of step {record.step:,} in {spec.resume} does not fit these settings ({reason}): go on "
+                    "with the settings of that run."
+                ) from error
+            step = record.step
+            for sentence in damage:
+                self._report(m.Note(sentence, "warning", step))
+        self._step = self._first_step = step
+        data = dict(engine.data_description())
+        if spec.folder is not None:
+            info = RunInfo(
+                id=spec.run,
+                paper=spec.paper,
+                values=config.model_dump(mode="json"),
+                name=spec.name,
+                preset=spec.preset,
+                device=str(device),
+                created=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                versions=versions(),
+                machine=machine(devices.description(device)),
+                data=data,
+            )
+            self._writer = RunWriter(Path(spec.folder), info, config.to_toml(spec.paper))
+        self._engine = engine
+        self._costs = {
+            view.name: view.cost for view in engine.method.views if isinstance(view, vocabulary.FigureSpec)
+        }
+        self._rows = []
+        self._was_finite = True
+        self._saved_step = -1
+        self._began = time.monotonic()
+        self._next_send = self._next_flush = self._next_progress = 0.0
+        self._keyframe_interval = KEYFRAME_EVERY
+        self._next_keyframe = self._began + KEYFRAME_EVERY
+        self._rate = _Rate()
+        self._report(
+            m.Started(config.model_dump(mode="python"), str(device), devices.description(device), data, step)
+        )
+        self._keyframe("first")
+
+    def _play(self, steps: int) -> None:
+        engine = self._need_engine()
+        if self._step >= engine.config.steps:
+            raise InputError(
+                f"The run has done all of its {engine.config.steps:,} steps: raise the setting 'steps' to train on."
+            )
+        self._steps_left = steps
+        self._rate = _Rate()
+        if self._state != "running":
+            self._change_state("running")
+
+    def _pause(self, message: str = "", *, finished: bool = False) -> None:
+        self._publish_scalars()
+        # Above all else the scalars reach the disk, then the state to go on from.
+        self._flush()
+        self._keyframe("last")
+        if self._state == "running":
+            self._change_state("paused", message, finished=finished)
+        self._publish_progress()
+        self._publish_pictures()
+
+    def _change(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        engine = self._need_engine()
+        settings = type(engine.config)
+        checked = engine.config.updated(values)
+        changed = engine.config.differing(checked)
+        late = [name for name in changed if settings.spec(name).effect == "rebuild"]
+        if late:
+            raise InputError(
+                f"{settings.spec(late[0]).label} cannot change while the run exists, because the model is built from it: "
+                "reset the run to use the new value."
+            )
+        if changed:
+            engine.apply(changed)
+            self._saved_step = -1
+            self._record("change", values=checked.model_dump(mode="json", include=set(changed)))
+            self._due = dict.fromkeys(self._due, 0.0)
+            if self._state != "running":
+                self._publish_pictures()
+        return changed
+
+    # --- training  ----------
+
+    def _train(self) -> None:
+        engine = self._engine
+        assert engine is not None
+        inbox, rows = self._inbox, self._rows
+        try:
+            while self._state == "running":
+                if not inbox.empty():
+                    self._handle(inbox.get())
+                    if self._closing:
+                        return
+                    continue
+                scalars = engine.step()
+                self._step += 1
+                rows.append((self._step, scalars))
+                if self._writer is not None:
+                    self._writer.add(self._step, time.monotonic() - self._began, scalars)
+                if all(map(math.isfinite, scalars.values())):
+                    self._was_finite = True
+                elif self._was_finite:
+                    self._pause_at_nonfinite(scalars)
+                    return
+                if self._steps_left > 0:
+                    self._steps_left -= 1
+                if self._step >= engine.config.steps:
+                    self._pause(_ALL_DONE, finished=True)
+                elif self._steps_left == 0:
+                    self._pause()
+                else:
+                    self._publish(time.monotonic())
+                rows = self._rows
+        except Exception as error:
+            self._fail(error)
+
+    def _pause_at_nonfinite(self, scalars: Mapping[str, float]) -> None:
+        names = ", ".join(name for name, value in scalars.items() if not math.isfinite(value))
+        self._was_finite = False
+        self._publish_scalars()
+        self._flush()
+        self._change_state(
+            "paused",
+            f"{names} is not a finite number since step {self._step:,}, so training was paused: lower the step size and "
+            "reset, or train on to see what happens.",
+        )
+
+    def _publish(self, now: float) -> None:
+        if now >= self._next_send:
+            self._next_send = now + SCALARS_EVERY
+            self._publish_scalars()
+            if self._wanted:
+                self._publish_pictures()
+            if now >= self._next_flush:
+                self._next_flush = now + FLUSH_EVERY
+                self._flush()
+            if now >= self._next_progress:
+                self._next_progress = now + PROGRESS_EVERY
+                self._publish_progress()
+            if now >= self._next_keyframe:
+                self._keyframe("regular")
+                self._next_keyframe = time.monotonic() + self._keyframe_interval
+
+    def _publish_scalars(self) -> None:
+        rows = self._rows
+        if not rows:
+            return
+        self._rows = []
+        names = list(dict.fromkeys(name for _, scalars in rows for name in scalars))
+        nan = float("nan")
+        columns = {name: np.array([scalars.get(name, nan) for _, scalars in rows]) for name in names}
+        self._report(m.Scalars(np.array([step for step, _ in rows], dtype=np.int64), columns))
+
+    def _publish_progress(self) -> None:
+        from engines.device import memory
+
+        engine = self._engine
+        if engine is not None:
+            rate = self._rate.update(self._step, time.monotonic())
+            self._report(m.Progress(self._step, engine.config.steps, rate, memory(engine.device)))
+
+    def _publish_pictures(self, *, at_once: bool = False) -> None:
+        engine, spec = self._engine, self._spec
+        if engine is None or spec is None or not self._wanted:
+            return
+        for cost in ("fast", "slow"):
+            now = time.perf_counter()
+            if self._state == "running" and not at_once and now < self._due[cost]:
+                continue
+            names = tuple(name for name in self._wanted if self._costs.get(name, "slow") == cost)
+            if not names:
+                continue
+            for name in names:
+                del self._wanted[name]
+            try:
+                made = engine.figures([name for name in names if name in self._costs])
+            except InputError as error:
+                self._report(m.Note(str(error), "warning", self._step))
+                continue
+            except Exception as error:
+                # A picture is no reason to lose a run; those that failed are not tried again in it.
+                for name in names:
+                    self._costs.pop(name, None)
+                logger.exception("pictures %s", ", ".join(names))
+                reason = f"{type(error).__name__}: {error}"
+                text = f"{', '.join(names)} cannot be drawn because of a fault in the lab ({reason}); training goes on."
+                self._report(m.Note(text, "error", self._step))
+                continue
+            seconds = time.perf_counter() - now
+            young = time.monotonic() - self._began < YOUNG
+            share = max(spec.picture_share, YOUNG_SHARE) if young else spec.picture_share
+            self._due[cost] = now + seconds + seconds / share
+            frames = tuple(
+                vocabulary.Frame(spec.run, self._step, name, figure) for name, figure in made.items()
+            )
+            self._report(m.Pictures(frames, seconds))
+
+    # --- the folder  ----------
+
+    def _flush(self) -> None:
+        if self._writer is not None:
+            self._on_disk(self._writer.flush)
+
+    def _record(self, kind: str, **details: Any) -> None:
+        """Record what took effect already: a disk that refuses is told of, and does not undo it."""
+        if self._writer is not None:
+            writer = self._writer
+            self._on_disk(lambda: writer.event(self._step, kind, **details))
+
+    def _keyframe(self, reason: str) -> None:
+        if self._writer is None or self._engine is None:
+            return
+        if not self._was_finite:
+            # The newest keyframe must stay a state that can be trained from.
+            return
+        if self._saved_step == self._step:
+            return
+        from lab.runs.state import pack
+
+        data = pack(
+            self._engine.state_dict(),
+            {"paper": self._spec.paper if self._spec else "", "step": str(self._step)},
+        )
+        writer = self._writer
+
+        def write() -> None:
+            writer.keyframe(self._step, data, reason)
+            self._saved_step = self._step
+
+        self._on_disk(write)
+        if len(writer.keyframes) > MOST_KEYFRAMES:
+            for record in _every_other(writer.keyframes):
+                writer.drop_keyframe(record)
+            self._keyframe_interval *= 2
+
+    def _on_disk(self, write: Any) -> None:
+        """Write; when the disk refuses, pause with the sentence and keep in memory what could not be written."""
+        try:
+            write()
+        except RunError as error:
+            self._report(m.Note(str(error), "error", self._step))
+            if self._state == "running":
+                self._change_state(
+                    "paused", f"{error} Training is paused and nothing is lost; press Play to go on."
+                )
+                with contextlib.suppress(RunError):
+                    self._keyframe("last")
+
+    # --- the end  ----------
+
+    def _end_run(self, state: m.RunState, message: str = "") -> None:
+        if self._engine is None:
+            return
+        if self._state not in (*m.ENDED, "stopping"):
+            self._change_state("stopping")
+        self._publish_scalars()
+        self._flush()
+        self._keyframe("last")
+        if self._state not in m.ENDED:
+            self._change_state(state, message)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(RunError):
+                self._writer.close()
+        self._writer = None
+        self._engine = None
+
+    def _fail(self, error: BaseException) -> None:
+        sentence, kind = explain(error)
+        details = "" if kind == "input" else "".join(traceback.format_exception(error))
+        self._publish_scalars()
+        if self._writer is not None:
+            with contextlib.suppress(RunError):
+                self._writer.flush()
+                self._writer.event(self._step, "failure", sentence=sentence, details=details)
+        self._report(m.Failure(sentence, details, kind, self._step, getattr(error, "remedy", "")))
+        if self._state not in m.ENDED:
+            self._change_state("failed", sentence)
+        self._forget()
+
+
+class _Rate:
+    """Steps per second over about the last two seconds of training."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, int]] = []
+
+    def update(self, step: int, now: float) -> float:
+        self._marks.append((now, step))
+        while len(self._marks) > 2 and now - self._marks[0][0] > 2.0:
+            self._marks.pop(0)
+        (start, first), (end, last) = self._marks[0], self._marks[-1]
+        return (last - first) / (end - start) if end > start else 0.0
+
+
+def _every_other(keyframes: list[Keyframe]) -> list[Keyframe]:
+    """The keyframes to drop when there are too many; the first and the newest stay."""
+    ordered = sorted(keyframes, key=lambda record: record.step)
+    return ordered[1:-1:2]
+
+
+def explain(error: BaseException) -> tuple[str, Any]:
+    """A sentence for what went wrong, and whose fault it is: ``input``, ``memory`` or ``fault``."""
+    if isinstance(error, InputError):
+        return str(error), "input"
+    text = str(error)
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in text.lower()
+        or "can't allocate memory" in text.lower()
+    ):
+        advice = (
+            "choose a smaller batch, a smaller network or fewer particles, or train on the CPU, then reset"
+        )
+        return f"The device has not enough memory for this: {advice}.", "memory"
+    return f"Training stopped because of a fault in the lab ({type(error).__name__}: {text}).", "fault"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    found = {"python": platform.python_version()}
+    for name in ("paperlab", "torch", "numpy", "scikit-learn", "gymnasium", "mujoco"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def machine(device_name: str) -> dict[str, Any]:
+    """The machine a run was made on; no names of hosts or people."""
+    import torch
+
+    from engines.device import processor
+
+    return {
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count() or 0,
+        "device": device_name,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def warm_up() -> None:
+    """Load what every run needs and what takes seconds: torch, and the compiler that its optimisers drag in."""
+    import torch
+
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+
+
+def serve_process(connection: Connection) -> None:
+    """Entry of the worker's process: serve until closed."""
+    import faulthandler
+    import signal
+
+    # Ctrl+C in a console goes to the whole group; only the session decides when a run ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.__stderr__ is not None:
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            faulthandler.enable(sys.__stderr__)
+    Worker(connection).run()

@@ -1,0 +1,258 @@
+"""The contract that every built paper's panel keeps, in the real window; a new paper is tested by being in the table."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
+from pytestqt.qtbot import QtBot
+
+from engines import figures as vocabulary
+from engines.figures import FigureSpec
+from lab import papers
+from lab.panels.panel import Panel
+from lab.runs.folder import RunFolder
+from lab.window.application import Application
+from tests.lab.conftest import PATIENCE
+
+BUILT = [paper.id for paper in papers.papers() if paper.is_built]
+UNBUILT = [paper.id for paper in papers.papers() if not paper.is_built]
+Make = Callable[..., Application]
+
+
+def press(qtbot: QtBot, application: Application) -> None:
+    """Press the button that trains and pauses, as a person does."""
+    qtbot.mouseClick(application.window.transport.play_button, Qt.MouseButton.LeftButton)
+
+
+def train(qtbot: QtBot, application: Application) -> Panel:
+    """Train until every view in sight has a picture."""
+    panel = application.window.current_panel()
+    assert panel is not None
+    press(qtbot, application)
+    qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
+    qtbot.waitUntil(lambda: all(panel.figure(name) is not None for name in in_sight(panel)), timeout=PATIENCE)
+    return panel
+
+
+def in_sight(panel: Panel) -> list[str]:
+    """Views whose picture the engine computes and that can be seen."""
+    assert panel.method is not None
+    drawn = [view.name for view in panel.method.views if isinstance(view, FigureSpec)]
+    return [name for name in drawn if panel.is_in_sight(name)]
+
+
+def pause(qtbot: QtBot, application: Application, panel: Panel) -> int:
+    """Pause and return the step."""
+    press(qtbot, application)
+    qtbot.waitUntil(lambda: application.window.transport.state() == "paused", timeout=PATIENCE)
+    assert panel.session is not None
+    return panel.session.step
+
+
+def faults(panel: Panel, application: Application) -> list[str]:
+    """Errors that the window shows."""
+    return [message.text() for message in application.window.messages.messages() if message.kind == "error"]
+
+
+@pytest.mark.parametrize("paper", BUILT)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_panel_opens_and_fits_the_smallest_window(
+    qtbot: QtBot, make_lab: Make, paper: str, theme: str
+) -> None:
+    application = make_lab(paper, size=(1000, 700), theme=theme)
+    window = application.window
+    assert (window.width(), window.height()) == (1000, 700)
+    assert window.minimumSizeHint().width() <= 1000 and window.minimumSizeHint().height() <= 700
+    panel = window.current_panel()
+    assert panel is not None and panel.form is not None
+    qtbot.waitUntil(lambda: len(in_sight(panel)) > 0)
+    for widget in (panel, panel.form, window.transport, window.paper_list):
+        corner = widget.mapTo(window, QPoint(widget.width(), widget.height()))
+        assert corner.x() <= 1000 and corner.y() <= 700, f"{type(widget).__name__} ends at {corner}"
+        assert widget.width() >= widget.minimumSizeHint().width()
+    assert not faults(panel, application)
+
+
+@pytest.mark.parametrize("paper", BUILT)
+@pytest.mark.parametrize("where", ["process", "thread"])
+def test_a_panel_trains_pauses_steps_resets_and_stops(
+    qtbot: QtBot, make_lab: Make, paper: str, where: str
+) -> None:
+    application = make_lab(paper, where)
+    panel = train(qtbot, application)
+    window = application.window
+    assert panel.session is not None and panel.session.where == where
+    step = pause(qtbot, application, panel)
+    assert step >= 1
+    qtbot.mouseClick(window.transport.step_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel.session is not None and panel.session.step == step + 1, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: window.transport.state() == "paused", timeout=PATIENCE)
+    first = panel.session.spec.folder
+    assert first is not None
+    qtbot.mouseClick(window.transport.reset_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(
+        lambda: panel.session is not None and panel.session.spec.folder != first, timeout=PATIENCE
+    )
+    qtbot.waitUntil(
+        lambda: window.transport.state() == "paused" and panel.session.step == 0, timeout=PATIENCE
+    )
+    qtbot.waitUntil(lambda: not window.services.closing, timeout=PATIENCE)
+    assert RunFolder(first).metrics().steps[-1] == step + 1, (
+        "what was trained before a reset stays in its folder"
+    )
+    press(qtbot, application)
+    qtbot.waitUntil(
+        lambda: window.transport.state() == "running" and panel.session.step >= 2, timeout=PATIENCE
+    )
+    qtbot.mouseClick(window.transport.stop_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: panel.state == "done", timeout=PATIENCE)
+    folder = RunFolder(panel.session.spec.folder or "")
+    assert folder.last_state() == "done" and not folder.damage()
+    assert not faults(panel, application)
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_every_figure_of_a_panel_is_whole_and_can_be_exported(
+    qtbot: QtBot, make_lab: Make, tmp_path: Path, paper: str
+) -> None:
+    from lab.export.save import export
+
+    application = make_lab(paper)
+    panel = train(qtbot, application)
+    pause(qtbot, application, panel)
+    assert panel.method is not None
+    for dock in panel.docks.values():
+        dock.show()
+        dock.raise_()
+    for view in panel.method.views:
+        panel.docks[view.name].raise_()
+        qtbot.waitUntil(lambda view=view: panel.figure(view.name) is not None, timeout=PATIENCE)
+        figure = panel.figure(view.name)
+        assert figure is not None
+        assert vocabulary.check(figure) == []
+        formats = ["pdf", "svg", "png", "csv", "npz"]
+        if isinstance(figure, vocabulary.Film):
+            formats += ["gif", "webp"]
+            # A few frames show as well as many that a film is written.
+            some = figure.frames[:3]
+            figure = vocabulary.Film(some, figure.times[:3], figure.time, figure.title, figure.caption)
+        for ending in formats:
+            path = tmp_path / f"{view.name}.{ending}"
+            export(figure, path)
+            # A picture that does not apply to the data is one sentence, and has no numbers.
+            assert path.stat().st_size > 50 or not figure.marks, path
+
+
+@pytest.mark.parametrize("paper", BUILT)
+@pytest.mark.parametrize("where", ["process", "thread"])
+def test_closing_while_training_loses_nothing_and_leaves_nothing(
+    qtbot: QtBot, make_lab: Make, paper: str, where: str
+) -> None:
+    application = make_lab(paper, where)
+    panel = train(qtbot, application)
+    assert panel.session is not None
+    session, folder = panel.session, panel.session.spec.folder
+    assert folder is not None
+    application.window.close()
+    qtbot.waitUntil(application.window.is_closed, timeout=PATIENCE)
+    assert not session.host.is_alive()
+    assert not multiprocessing.active_children()
+    run = RunFolder(folder)
+    steps = run.metrics().steps
+    assert np.array_equal(steps, np.arange(1, len(steps) + 1)), "no scalar is missing"
+    assert run.keyframes()[0][-1].step == steps[-1], "the last state is kept"
+    assert run.last_state() == "done" and not run.damage()
+    assert not application.window.isVisible()
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_a_start_shows_what_was_left(qtbot: QtBot, make_lab: Make, paper: str) -> None:
+    application = make_lab(paper)
+    panel = train(qtbot, application)
+    assert panel.form is not None
+    panel.form.change({"seed": 5})
+    step = pause(qtbot, application, panel)
+    application.window.close()
+    qtbot.waitUntil(application.window.is_closed, timeout=PATIENCE)
+    again = make_lab()
+    again.window.start()
+    shown = again.window.current_panel()
+    assert shown is not None and shown.paper.id == paper and shown.form is not None
+    qtbot.waitUntil(lambda: shown.state == "paused", timeout=PATIENCE)
+    assert shown.session is not None and shown.session.step == step
+    qtbot.waitUntil(lambda: any(shown.figure(name) is not None for name in in_sight(shown)), timeout=PATIENCE)
+    press(qtbot, again)
+    qtbot.waitUntil(lambda: shown.state == "running" and shown.session.step > step, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_a_live_change_acts_and_a_rebuild_change_waits(qtbot: QtBot, make_lab: Make, paper: str) -> None:
+    application = make_lab(paper)
+    panel = train(qtbot, application)
+    assert panel.form is not None and panel.method is not None and panel.session is not None
+    live = next(
+        s
+        for s in panel.method.config.specs()
+        if s.effect == "live" and s.kind == "number" and s.name != "steps"
+    )
+    low = live.minimum if live.minimum is not None else 0.0
+    value = getattr(panel.form.values(), live.name) * 0.5 or low
+    panel.form.change({live.name: value})
+    panel.form.change({"seed": 11})
+    assert "seed" in panel.form.pending()
+    pause(qtbot, application, panel)
+    folder = RunFolder(panel.session.spec.folder or "")
+    qtbot.waitUntil(lambda: any(e["kind"] == "change" for e in folder.events()[0]), timeout=PATIENCE)
+    changes = {
+        name: v for e in folder.events()[0] if e["kind"] == "change" for name, v in e["values"].items()
+    }
+    assert changes[live.name] == pytest.approx(value)
+    assert "seed" not in changes, "a rebuild setting must not reach a run that exists"
+    application.window.undo_group.undo()
+    assert panel.form.pending() == {}
+    assert not faults(panel, application)
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_a_panel_survives_the_death_of_its_process(qtbot: QtBot, make_lab: Make, paper: str) -> None:
+    application = make_lab(paper, "process")
+    panel = train(qtbot, application)
+    assert panel.session is not None
+    panel.session.host.kill()
+    qtbot.waitUntil(lambda: panel.state == "failed", timeout=PATIENCE)
+    qtbot.waitUntil(lambda: bool(faults(panel, application)), timeout=PATIENCE)
+    assert "SIGKILL" in faults(panel, application)[0]
+    assert all(panel.figure(name) is not None for name in in_sight(panel)), "the pictures stay"
+    panel.continue_after_failure()
+    qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("paper", UNBUILT)
+def test_a_paper_that_is_not_built_shows_its_text_and_says_so(
+    qtbot: QtBot, make_lab: Make, paper: str
+) -> None:
+    application = make_lab(paper, size=(1000, 700))
+    panel = application.window.current_panel()
+    assert panel is not None and panel.is_text_shown()
+    said = " ".join(label.text() for label in panel.text_page.notice.findChildren(QLabel))
+    assert panel.text_page.notice.isVisible() and "not built yet" in said
+    assert papers.find(paper).title in panel.text_page.text()
+    assert not application.window.transport.isVisible()
+
+
+def test_the_first_start_is_one_press_of_enter_from_the_demo(qtbot: QtBot, make_lab: Make) -> None:
+    application = make_lab()
+    window = application.window
+    panel = window.current_panel()
+    assert panel is not None and panel.paper.id == "diffusion" and panel.form is not None
+    assert panel.form.preset() is panel.method.presets[0]
+    focus: QWidget | None = QApplication.focusWidget() or window.focusWidget()
+    assert focus is not None
+    qtbot.keyClick(focus, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
