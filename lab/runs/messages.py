@@ -74,7 +74,7 @@ class RunSpec:
     name: str = ""
     paused: bool = False
     threads: int | None = None
-    picture_share: float = 0.035
+    picture_share: float = 0.025
 
 
 # --- commands, from the session to the worker  ----------
