@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,27 @@ def test_a_panel_trains_pauses_steps_resets_and_stops(
     folder = RunFolder(panel.session.spec.folder or "")
     assert folder.last_state() == "done" and not folder.damage()
     assert not faults(panel, application)
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_a_reset_during_a_single_step_leaves_the_run_paused(
+    qtbot: QtBot, make_lab: Make, monkeypatch: pytest.MonkeyPatch, paper: str
+) -> None:
+    application = make_lab(paper, "thread")
+    panel = train(qtbot, application)
+    pause(qtbot, application, panel)
+    assert panel.method is not None
+    engine_class = papers.resolve(panel.method.engine)
+    go_on, step = threading.Event(), engine_class.step
+    monkeypatch.setattr(engine_class, "step", lambda self: go_on.wait(60) and step(self))
+    try:
+        qtbot.mouseClick(application.window.transport.step_button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
+        qtbot.mouseClick(application.window.transport.reset_button, Qt.MouseButton.LeftButton)
+    finally:
+        go_on.set()
+    qtbot.waitUntil(lambda: panel.state in ("paused", "running"), timeout=PATIENCE)
+    assert panel.state == "paused" and panel.session is not None and panel.session.step == 0
 
 
 @pytest.mark.parametrize("paper", BUILT)
