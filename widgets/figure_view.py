@@ -5,6 +5,7 @@ Items are made once for a structure; a newer figure of the same structure only b
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 
@@ -34,6 +35,8 @@ from widgets.time_slider import TimeSlider
 
 _GAP = 8.0
 """Between panels, in pixels."""
+_EQUAL_STRETCH = 1.5
+"""How much wider than its fixed limits a plane with equal units may get."""
 
 
 class _Canvas(pg.GraphicsView):  # type: ignore[misc]
@@ -498,6 +501,10 @@ class FigureView(QWidget):
         ]
         inner_width = max((width - left - sum(lefts) - sum(rights) - _GAP * (columns - 1)) / columns, 8.0)
         inner_height = max((height - top - sum(tops) - sum(bottoms) - _GAP * (rows - 1)) / rows, 8.0)
+        most = self._widest_shape() * inner_height
+        if inner_width > most:
+            left += (inner_width - most) * columns / 2
+            inner_width = most
         for index, area in enumerate(self._areas):
             row, column = divmod(index, columns)
             x = left + sum(lefts[: column + 1]) + sum(rights[:column]) + column * (inner_width + _GAP)
@@ -508,6 +515,16 @@ class FigureView(QWidget):
         self._titles.set_rect(QRectF(0, 0, width, height))
         self._titles.setVisible(bool(self._legend or any(self._row_titles) or any(self._column_titles)))
         self._titles.update()
+
+    def _widest_shape(self) -> float:
+        """Width over height beyond which planes with equal units would show mostly nothing beside their data."""
+        shapes = []
+        for area in self._areas:
+            x, y = fixed_range(area.plot.x), fixed_range(area.plot.y)
+            if not area.equal or x is None or y is None:
+                return math.inf
+            shapes.append((x[1] - x[0]) / (y[1] - y[0]))
+        return _EQUAL_STRETCH * max(shapes, default=math.inf)
 
     def _paint_titles(self, painter: QPainter) -> None:
         """The titles of rows and columns, and the legend that all panels share."""

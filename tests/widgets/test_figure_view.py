@@ -7,6 +7,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QWheelEvent
 from PySide6.QtTest import QTest
@@ -39,7 +41,7 @@ from widgets.curves import curve_plot
 from widgets.figure_view import FigureView
 from widgets.marks import ARTISTS, make_artist
 from widgets.marks.limits import CalmRange, Extent
-from widgets.marks.ticks import axis_ticks, number_text
+from widgets.marks.ticks import axis_ticks, linear_ticks, number_text
 from widgets.theme import load_theme
 
 X = np.linspace(0.0, 10.0, 200)
@@ -306,6 +308,23 @@ def test_equal_units_and_downward_y(view):
     origin, right, up = area.to_scene(0, 0), area.to_scene(1, 0), area.to_scene(0, 1)
     assert right.x() - origin.x() == pytest.approx(up.y() - origin.y(), rel=1e-6)
     assert up.y() > origin.y()
+
+
+def test_a_plane_in_a_wide_card_is_not_mostly_empty(qtbot):
+    view = shown(qtbot, FigureView(), 900, 240)
+    axis = Axis("x", limits=(-3.0, 3.0))
+    view.set_figure(Plot((Scatter(np.array([-3.0, 3]), np.array([0.0, 1])),), axis, axis, equal=True))
+    area = view.areas[0]
+    (low, high), _ = area.view_range()
+    assert 6.0 <= high - low <= 10.0
+    assert area.inner.center().x() == pytest.approx(450, abs=60)
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e4), st.integers(3, 12))
+def test_a_linear_axis_has_two_ticks_at_least(low, span, count):
+    values = [value for value, _ in linear_ticks(low, low + span, count)]
+    assert 2 <= len(values) <= 2 * count
+    assert all(low - 1e-3 * span <= value <= low + span * 1.001 for value in values)
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])

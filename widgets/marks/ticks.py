@@ -42,14 +42,22 @@ def linear_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]
         return []
     raw = span / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(
-        (factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.75), 10.0 * power
-    )
-    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    steps = [factor * power for factor in (0.5, 1.0, 2.0, 5.0, 10.0)]
+    chosen = next((index for index, step in enumerate(steps) if index and step >= raw * 0.75), 4)
+    first, last = _multiples(low, high, steps[chosen])
+    if last - first < 1:
+        # One value alone does not say how long a unit is.
+        chosen -= 1
+        first, last = _multiples(low, high, steps[chosen])
+    step = steps[chosen]
     if last - first > 100:
         return []
     values = [index * step for index in range(first, last + 1)]
     return list(zip(values, _linear_texts(values, step), strict=True))
+
+
+def _multiples(low: float, high: float, step: float) -> tuple[int, int]:
+    return math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
 
 
 def _linear_texts(values: list[float], step: float) -> list[str]:
