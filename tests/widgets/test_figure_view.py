@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QWheelEvent
@@ -321,6 +321,7 @@ def test_a_plane_in_a_wide_card_is_not_mostly_empty(qtbot):
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e4), st.integers(3, 12))
+@example(-4.6, 9.2, 3)
 def test_a_linear_axis_has_two_ticks_at_least(low, span, count):
     values = [value for value, _ in linear_ticks(low, low + span, count)]
     assert 2 <= len(values) <= 2 * count
