@@ -128,7 +128,7 @@ class Panel(QWidget):
         self._drawn_history = -1
         self._curves_at = 0.0
         self._start_number = 0
-        self._advancing = False
+        self._meant_to_train = False
         self._after_start: list[m.Command] = []
         self._seen: dict[str, bool] = {}
         self._maximised = ""
@@ -424,16 +424,17 @@ class Panel(QWidget):
 
     def play(self) -> None:
         """Train: begin a run, or go on with the one there is."""
-        self._advancing = False
         if self.session is None or self.state in m.ENDED:
             self.begin()
         elif self.viewing is not None and self.state == "paused":
             self.begin(resume=self.viewing)
         elif self.state == "paused":
+            self._meant_to_train = True
             self.session.play()
 
     def pause(self) -> None:
         """Stop between two steps."""
+        self._meant_to_train = False
         if self.session is not None:
             self.session.pause()
 
@@ -446,8 +447,8 @@ class Panel(QWidget):
             self.begin(resume=self.viewing, paused=True)
             self._after_start.append(m.Advance(1))
         else:
+            self._meant_to_train = False
             self.session.advance(1)
-        self._advancing = True
 
     def stop(self) -> None:
         """End the run and keep it."""
@@ -456,9 +457,9 @@ class Panel(QWidget):
 
     def reset(self) -> None:
         """Begin again from step 0 with the form's settings; what was trained stays in its folder."""
-        # A single step that is under way is not training: who resets then finds the run paused, as before the step.
-        was_running = self.state in ("running", "starting") and not self._advancing
-        self.begin(paused=not was_running)
+        # The state lags behind what was asked: a single step under way, a pause or a paused start are not training.
+        is_training = self._meant_to_train and self.state in ("running", "starting")
+        self.begin(paused=not is_training)
 
     def begin(
         self,
@@ -471,7 +472,7 @@ class Panel(QWidget):
         """Start a run from the form's settings, or from a run folder's newest keyframe."""
         assert self.method is not None and self.form is not None
         self._let_go()
-        self._advancing = False
+        self._meant_to_train = not paused
         if resume is None:
             self.history = ScalarHistory()
             self._shown.clear()

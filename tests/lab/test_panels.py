@@ -119,20 +119,44 @@ def test_a_panel_trains_pauses_steps_resets_and_stops(
 
 
 @pytest.mark.parametrize("paper", BUILT)
-def test_a_reset_during_a_single_step_leaves_the_run_paused(
-    qtbot: QtBot, make_lab: Make, monkeypatch: pytest.MonkeyPatch, paper: str
+@pytest.mark.parametrize("about", ["stepping", "pausing", "starting paused"])
+def test_a_reset_leaves_a_run_paused_that_is_only_about_to_pause(
+    qtbot: QtBot, make_lab: Make, monkeypatch: pytest.MonkeyPatch, paper: str, about: str
 ) -> None:
     application = make_lab(paper, "thread")
     panel = train(qtbot, application)
-    pause(qtbot, application, panel)
+    transport = application.window.transport
     assert panel.method is not None
     engine_class = papers.resolve(panel.method.engine)
-    go_on, step = threading.Event(), engine_class.step
+    go_on, step, build = threading.Event(), engine_class.step, engine_class.__init__
+
+    def held_build(self: object, *arguments: object) -> None:
+        go_on.wait(60)
+        build(self, *arguments)
+
+    def click(button: QWidget) -> None:
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    if about != "pausing":
+        pause(qtbot, application, panel)
     monkeypatch.setattr(engine_class, "step", lambda self: go_on.wait(60) and step(self))
+    monkeypatch.setattr(engine_class, "__init__", held_build)
     try:
-        qtbot.mouseClick(application.window.transport.step_button, Qt.MouseButton.LeftButton)
-        qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
-        qtbot.mouseClick(application.window.transport.reset_button, Qt.MouseButton.LeftButton)
+        if about == "pausing":
+            press(qtbot, application)
+        elif about == "stepping":
+            click(transport.step_button)
+            qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
+        else:
+            click(transport.reset_button)
+            qtbot.waitUntil(lambda: panel.state == "starting", timeout=PATIENCE)
+        assert panel.state in ("running", "starting")
+        if about == "starting paused":
+            # The bar offers no reset while a run starts; the form does.
+            assert panel.form is not None
+            panel.form.reset_requested.emit()
+        else:
+            click(transport.reset_button)
     finally:
         go_on.set()
     qtbot.waitUntil(lambda: panel.state in ("paused", "running"), timeout=PATIENCE)
