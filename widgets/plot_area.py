@@ -533,6 +533,8 @@ class PlotArea:
                 self._fail(artist.mark, error)
                 self._message = self._data_message()
             space.over_picture = space.over_picture or artist.is_picture
+        for artist in self.artists:
+            artist.paint_label(painter, space)
         theme = self._theme
         if self.highlight is not None:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)

@@ -349,6 +349,15 @@ def test_labels_of_the_legend_and_the_lines_take_no_room_from_the_data(view):
     assert view.areas[0].inner == alone
 
 
+def test_the_name_of_a_rule_is_read_above_what_covers_the_rule(view):
+    def seen(label: str) -> np.ndarray:
+        cover = Lines(X, np.full_like(X, 0.5), role="data", width=80.0)
+        view.set_figure(plane(Rule(0.5, label=label), cover))
+        return picture(view)
+
+    assert (seen("in sight") != seen("")).any(axis=-1).sum() > 100
+
+
 def test_a_long_legend_makes_room_for_itself(qtbot):
     view = shown(qtbot, FigureView(), 260, 260)
     lines = tuple(Lines(X, np.sin(X + i), label=f"a long label, number {i}", role="data") for i in range(5))

@@ -54,6 +54,9 @@ class Artist(Generic[M]):
         """Draw the mark; the painter is in logical pixels."""
         raise NotImplementedError
 
+    def paint_label(self, painter: QPainter, space: Space) -> None:
+        """Write the mark's name inside the axes, if it has its place there; after all marks, so that none covers it."""
+
     def paint_swatch(self, painter: QPainter, rect: QRectF, theme: Theme) -> None:
         """Draw the sample of the mark in the legend, in a box about 16 by 10 pixels."""
         painter.setPen(Qt.PenStyle.NoPen)

@@ -180,16 +180,9 @@ class RuleArtist(Artist[Rule]):
         self.not_positive = int(log and self.mark.value <= 0)
 
     def paint(self, painter: QPainter, space: Space) -> None:
-        mark, rect = self.mark, space.rect
-        across = mark.axis == "y"
-        at = to_view(mark.value, space.y_axis if across else space.x_axis)
-        pixel = at * (space.y_scale if across else space.x_scale) + (
-            space.y_offset if across else space.x_offset
-        )
-        low, high = (rect.top(), rect.bottom()) if across else (rect.left(), rect.right())
-        if not low - 1 <= pixel <= high + 1:
+        mark, rect, pixel = self.mark, space.rect, self._pixel(space)
+        if pixel is None:
             return
-        pixel = cosmetic(min(max(pixel, low), high - 1)) if mark.width < 2 else pixel
         # The role says what the line stands for; at full strength it would outshine the data.
         pen = QPen(space.theme.color(mark.role, mark.opacity), mark.width)
         pen.setCapStyle(Qt.PenCapStyle.FlatCap)
@@ -197,20 +190,34 @@ class RuleArtist(Artist[Rule]):
             pen.setDashPattern([6.0, 4.0] if mark.dash == "dash" else [1.5, 3.0])
         painter.setPen(pen)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-        if across:
+        if mark.axis == "y":
             painter.drawLine(QPointF(rect.left(), pixel), QPointF(rect.right(), pixel))
         else:
             painter.drawLine(QPointF(pixel, rect.top()), QPointF(pixel, rect.bottom()))
-        if mark.label:
-            place = self._place(pixel, space)
-            draw_text(painter, space, place, mark.label, ground=0.75)
+
+    def paint_label(self, painter: QPainter, space: Space) -> None:
+        pixel = self._pixel(space)
+        if self.mark.label and pixel is not None:
+            draw_text(painter, space, self._place(pixel, space), self.mark.label, ground=0.75)
+
+    def _pixel(self, space: Space) -> float | None:
+        """Where the line is, in pixels across it; None when it is out of sight."""
+        across, rect = self.mark.axis == "y", space.rect
+        at = to_view(self.mark.value, space.y_axis if across else space.x_axis)
+        pixel = at * (space.y_scale if across else space.x_scale) + (
+            space.y_offset if across else space.x_offset
+        )
+        low, high = (rect.top(), rect.bottom()) if across else (rect.left(), rect.right())
+        if not low - 1 <= pixel <= high + 1:
+            return None
+        return cosmetic(min(max(pixel, low), high - 1)) if self.mark.width < 2 else pixel
 
     def _place(self, pixel: float, space: Space) -> QRectF:
         width, height = text_size(space.font, self.mark.label)
         rect = space.rect
         if self.mark.axis == "y":
             right, left = rect.right() - width - 6, rect.left() + 6
-            spots = [(x, y) for x in (right, left) for y in (pixel - height - 2, pixel + 3)]
+            spots = [(x, y) for y in (pixel - height - 2, pixel + 3) for x in (right, left)]
         else:
             top, low = rect.top() + 4, rect.bottom() - height - 4
             spots = [(x, y) for y in (top, top + height + 2, low) for x in (pixel + 5, pixel - width - 5)]
