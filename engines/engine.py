@@ -8,7 +8,7 @@ data: numbers, texts, numpy arrays on the CPU, frozen dataclasses of them.
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -77,6 +77,25 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave, on any device."""
+
+    def is_finite(self) -> bool:
+        """Whether the state can be trained from: no NaN and no infinity in any of its tensors.
+
+        Engines whose states hold them on purpose say so by extending this.
+        """
+        import torch
+
+        def parts(value: Any) -> Iterator[torch.Tensor]:
+            if isinstance(value, torch.Tensor):
+                yield value
+            elif isinstance(value, Mapping):
+                for part in value.values():
+                    yield from parts(part)
+            elif isinstance(value, list | tuple):
+                for part in value:
+                    yield from parts(part)
+
+        return all(bool(torch.isfinite(part).all()) for part in parts(self.state_dict()) if part.is_floating_point())
 
     def data_description(self) -> Mapping[str, str]:
         """Name, digest and licence of the data in use, for the run folder and the exported figures."""

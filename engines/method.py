@@ -35,6 +35,10 @@ class Method:
         That scalar in words, with its unit.
     maximise : bool
         Whether more of it is better.
+    watched : str
+        The scalar of every step by which a run that diverges is noticed; `headline` if empty.
+    learning_rate : str
+        The live setting that is lowered after a divergence; empty where there is none.
     """
 
     engine: str
@@ -44,6 +48,8 @@ class Method:
     headline: str
     headline_label: str
     maximise: bool = False
+    watched: str = ""
+    learning_rate: str = ""
 
     def view(self, name: str) -> FigureSpec | CurveSpec:
         """The view of that name.

@@ -71,18 +71,28 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="k=v", dest="assignments", help="change a setting"
     )
     command.add_argument("--settings", metavar="FILE", help="start from a settings.toml")
-    command.add_argument("--seed", metavar="N")
-    length = command.add_mutually_exclusive_group()
-    length.add_argument("--steps", metavar="N")
-    length.add_argument("--seconds", type=_seconds, metavar="S")
-    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
-    command.add_argument("--where", choices=("process", "thread"), default="process")
-    command.add_argument("--threads", type=_count, metavar="N", help="torch's threads (all cores but one)")
-    command.add_argument("--json", action="store_true", help="the last line is one JSON object")
     command.add_argument(
-        "--out", required=True, metavar="DIR", help="the run's folder; must not hold a run yet"
+        "--setup", metavar="TEXT|FILE", help="start from a setup: lab://..., or an exported figure"
     )
+    command.add_argument(
+        "--resume", metavar="DIR", help="go on from a run's newest keyframe, with its settings"
+    )
+    command.add_argument(
+        "--at", type=_step, metavar="STEP", help="with --resume: from the keyframe at that step"
+    )
+    _add_training(command)
     command.set_defaults(call=_run)
+
+    command = commands.add_parser("fork", help="train a second run from a keyframe of another one")
+    command.add_argument("run", metavar="DIR")
+    command.add_argument(
+        "--at", type=_step, required=True, metavar="STEP", help="the keyframe at or before that step"
+    )
+    command.add_argument(
+        "--set", action="append", default=[], metavar="k=v", dest="assignments", help="what differs"
+    )
+    _add_training(command)
+    command.set_defaults(call=_fork)
 
     command = commands.add_parser(
         "figures", help="list the pictures and presets of a paper, or the pictures of a run"
@@ -98,12 +108,38 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--format", metavar="F", help="pdf, svg, png, eps, gif, webp, apng, mp4, csv, npz")
     command.add_argument("--venue", default="free", metavar="V")
     command.add_argument("--columns", type=int, default=1, metavar="N")
+    command.add_argument(
+        "--at", type=_step, metavar="STEP", help="the picture of the keyframe at or before that step"
+    )
     command.add_argument("--frame", type=int, metavar="I", help="the frame of a film; its start if not given")
     command.add_argument("--theme", choices=("light", "dark"), default="light")
     command.add_argument("--overwrite", action="store_true")
     command.add_argument("--salvage", action="store_true", help="go on with what is intact in a damaged run")
     command.add_argument("-o", "--output", required=True, metavar="FILE")
     command.set_defaults(call=_export)
+
+    command = commands.add_parser("runs", help="list the runs of a folder")
+    command.add_argument("folder", nargs="?", metavar="FOLDER", help="the window's own folder if not given")
+    command.add_argument("--paper", dest="only", metavar="P", help="only the runs of this paper")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(call=_runs)
+
+    command = commands.add_parser("compare", help="tell in what two runs differ")
+    command.add_argument("first", metavar="RUN")
+    command.add_argument("second", metavar="RUN")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(call=_compare)
+
+    command = commands.add_parser("zip", help="write a run to one file")
+    command.add_argument("run", metavar="RUN")
+    command.add_argument("--overwrite", action="store_true")
+    command.add_argument("-o", "--output", required=True, metavar="FILE")
+    command.set_defaults(call=_zip)
+
+    command = commands.add_parser("unzip", help="unpack a run that was zipped")
+    command.add_argument("file", metavar="FILE")
+    command.add_argument("--into", metavar="FOLDER", help="the window's own folder of runs if not given")
+    command.set_defaults(call=_unzip)
 
     command = commands.add_parser("shot", help="open the real window, train, and save a picture of it")
     command.add_argument("paper", metavar="PAPER")
@@ -139,6 +175,43 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true")
     command.set_defaults(call=_doctor)
     return parser
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", metavar="N")
+    length = command.add_mutually_exclusive_group()
+    length.add_argument("--steps", metavar="N")
+    length.add_argument("--seconds", type=_seconds, metavar="S")
+    command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
+    command.add_argument("--where", choices=("process", "thread"), default="process")
+    command.add_argument("--threads", type=_count, metavar="N", help="torch's threads (all cores but one)")
+    command.add_argument(
+        "--keyframe-space", type=_megabytes, default=512, metavar="MB", help="what keyframes may take (512)"
+    )
+    command.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="the run's folder; must not hold a run yet"
+    )
+
+
+def _step(text: str) -> int:
+    try:
+        value = int(text.replace(",", ""))
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a step: give a whole number, 0 or more")
+    return value
+
+
+def _megabytes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an amount: give megabytes, 0 keeps no keyframes")
+    return value
 
 
 def _seconds(text: str) -> float:
@@ -190,6 +263,12 @@ def _run(options: argparse.Namespace) -> int:
     return run(options)
 
 
+def _fork(options: argparse.Namespace) -> int:
+    from lab.commands.run import fork
+
+    return fork(options)
+
+
 def _figures(options: argparse.Namespace) -> int:
     from lab.commands.listing import list_figures
 
@@ -200,6 +279,30 @@ def _export(options: argparse.Namespace) -> int:
     from lab.commands.export import export_figure
 
     return export_figure(options)
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from lab.commands.runs import list_runs
+
+    return list_runs(options.folder, paper=options.only, as_json=options.json)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from lab.commands.runs import compare
+
+    return compare(options.first, options.second, as_json=options.json)
+
+
+def _zip(options: argparse.Namespace) -> int:
+    from lab.commands.runs import zip_command
+
+    return zip_command(options.run, options.output, overwrite=options.overwrite)
+
+
+def _unzip(options: argparse.Namespace) -> int:
+    from lab.commands.runs import unzip_command
+
+    return unzip_command(options.file, options.into)
 
 
 def _shot(options: argparse.Namespace) -> int:

@@ -62,6 +62,7 @@ TOY = Method(
     ),
     headline="loss",
     headline_label="Loss",
+    learning_rate="step_size",
 )
 
 

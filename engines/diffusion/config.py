@@ -564,4 +564,6 @@ METHOD = Method(
     headline="K_bits",
     headline_label="K (bits)",
     maximise=True,
+    watched="K_train_bits",
+    learning_rate="step_size",
 )

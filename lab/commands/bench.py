@@ -25,7 +25,7 @@ from lab import papers
 from lab.commands.doctor import has_display
 from lab.runs.folder import new_run_id
 from lab.runs.hosts import Where
-from lab.runs.messages import RunSpec
+from lab.runs.messages import KEYFRAME_SPACE, RunSpec
 from lab.runs.session import Session
 
 if TYPE_CHECKING:
@@ -114,8 +114,11 @@ def bench_gui(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(options.rounds):
             for where in parts:
                 headless = _headless_rate(paper, method, values, where, options.seconds, Path(folder))
+                bare = _headless_rate(paper, method, values, where, options.seconds, Path(folder), space=0)
                 visible = _visible(application, panel, where, options.seconds)
-                parts[where].append({"headless_steps_per_s": headless, **visible})
+                parts[where].append(
+                    {"headless_steps_per_s": headless, "without_keyframes_steps_per_s": bare, **visible}
+                )
         application.window.close()
         _spin(1.0)
         application.close()
@@ -133,16 +136,33 @@ def bench_gui(options: argparse.Namespace) -> dict[str, Any]:
         ratios = [part["visible_steps_per_s"] / part["headless_steps_per_s"] for part in rounds]
         summary["ratio"] = round(statistics.median(ratios), 4)
         summary["ratios"] = [round(ratio, 4) for ratio in ratios]
+        costs = [part["headless_steps_per_s"] / part["without_keyframes_steps_per_s"] for part in rounds]
+        summary["keyframes_ratio"] = round(statistics.median(costs), 4)
+        summary["keyframes_ratios"] = [round(ratio, 4) for ratio in costs]
         result[where] = summary
     return result
 
 
 def _headless_rate(
-    paper: papers.Paper, method: Method, values: dict[str, Any], where: Where, seconds: float, folder: Path
+    paper: papers.Paper,
+    method: Method,
+    values: dict[str, Any],
+    where: Where,
+    seconds: float,
+    folder: Path,
+    space: int = KEYFRAME_SPACE,
 ) -> float:
-    """Steps per second while nobody looks: the same worker, the same folder, no pictures, no window drawing."""
+    """Steps per second while nobody looks: the same worker, the same folder, no pictures, no window drawing.
+
+    ``space`` is what keyframes may take; with 0 there are none.
+    """
     run = new_run_id(paper.id)
-    spec = RunSpec(run, paper.id, method.engine, values, device="cpu", folder=str(folder / "headless" / run))
+    spec = RunSpec(
+        *(run, paper.id, method.engine, values),
+        device="cpu",
+        folder=str(folder / "headless" / run),
+        keyframe_space=space,
+    )
     (folder / "headless").mkdir(exist_ok=True)
     session = Session(spec, where=where)
     try:
@@ -204,6 +224,7 @@ def _visible(application: Application, panel: Panel, where: Where, seconds: floa
     frames = painted.count / seconds
     painted.detach()
     late.sort()
+    scrubs = _scrub(panel)
     ending = panel.session
     panel.close_run()
     while ending is not None and ending.host.is_alive():
@@ -214,7 +235,33 @@ def _visible(application: Application, panel: Panel, where: Where, seconds: floa
         "loop_ms_p50": late[len(late) // 2],
         "loop_ms_p99": late[min(len(late) - 1, int(len(late) * 0.99))],
         "loop_ms_max": late[-1],
+        "scrub_ms_p50": scrubs[len(scrubs) // 2],
+        "scrub_ms_max": scrubs[-1],
     }
+
+
+def _scrub(panel: Panel, count: int = 24) -> list[float]:
+    """Milliseconds from choosing a keyframe to its pictures in every view in sight, sorted; training goes on."""
+    from PySide6.QtWidgets import QApplication
+
+    panel.slider.set_playing(False)
+    times = []
+    run = panel.run
+    for turn in range(count):
+        # Neighbours are read ahead: leaps are the harder case.
+        kept = run.keyframes if run is not None else ()
+        if not kept:
+            break
+        index = (turn * 7919) % len(kept)
+        before = panel.past.figures
+        began = time.perf_counter()
+        panel.past.look_at(index)
+        while panel.past.figures is before and time.perf_counter() - began < 5.0:
+            _spin(0.001)
+        QApplication.processEvents()
+        times.append((time.perf_counter() - began) * 1000)
+    panel.past.go_live()
+    return sorted(times) or [float("nan")]
 
 
 def _PaintCounter(panel: Panel) -> Any:

@@ -30,13 +30,14 @@ def export_figure(options: argparse.Namespace) -> int:
     if options.columns > 1 and f"{name}-wide" in VENUES:
         name = f"{name}-wide"
     style = venue(name, theme=options.theme)
-    figure, step = figure_of(folder, options.figure)
+    figure, step = figure_of(folder, options.figure, options.at)
     about: dict[str, Any] = {
         "paper": folder.info.paper,
         "figure": options.figure,
         "run": folder.info.id,
         "step": step,
         "seed": folder.info.seed,
+        "preset": folder.info.preset,
         "settings": folder.values(),
         "data": folder.info.data,
     }
@@ -47,8 +48,8 @@ def export_figure(options: argparse.Namespace) -> int:
     return 0
 
 
-def figure_of(folder: RunFolder, name: str) -> tuple[Figure, int]:
-    """A picture of a run at its newest keyframe, and the step.
+def figure_of(folder: RunFolder, name: str, at: int | None = None) -> tuple[Figure, int]:
+    """A picture of a run at its newest keyframe, or at the one at or before a step, and the step.
 
     Raises
     ------
@@ -65,19 +66,32 @@ def figure_of(folder: RunFolder, name: str) -> tuple[Figure, int]:
         from widgets.curves import curve_plot, newest_values
 
         metrics = folder.metrics()
+        cursor = min(at, int(metrics.steps[-1])) if at is not None and len(metrics.steps) else None
         series = {}
-        for scalar, values in metrics.columns.items():
+        for scalar, column in metrics.columns.items():
             # A scalar that is not reported at every step leaves gaps that are none.
-            reported = ~np.isnan(values)
-            series[scalar] = (metrics.steps[reported], values[reported], None, None)
+            reported = ~np.isnan(column)
+            series[scalar] = (metrics.steps[reported], column[reported], None, None)
         marks = {scalar: series[scalar] for scalar, _, _ in view.rules if scalar in series}
-        return curve_plot(view, series, newest_values(marks)), int(metrics.steps[-1]) if len(
-            metrics.steps
-        ) else 0
+        last = int(metrics.steps[-1]) if len(metrics.steps) else 0
+        return curve_plot(
+            view, series, newest_values(marks), cursor=cursor
+        ), last if cursor is None else cursor
+    if at is not None:
+        record = folder.find_keyframe(at)
+        if record.frame:
+            from lab.runs.reader import read_frame
+
+            figures = read_frame(folder.path, record)
+            if name in figures:
+                return figures[name], record.step
+        state, values = folder.read_keyframe(record), folder.keyframe_values(record)
+    else:
+        # What is damaged was told when the folder was opened.
+        record, state, _ = folder.newest_state()
+        values = folder.keyframe_values(record)
     from engines import device as devices
 
-    # What is damaged was told when the folder was opened.
-    record, state, _ = folder.newest_state()
-    engine = papers.resolve(method.engine)(method.config.build(folder.values()), devices.choose("cpu"))
+    engine = papers.resolve(method.engine)(method.config.build(values), devices.choose("cpu"))
     engine.load_state_dict(state)
     return engine.figures([name])[name], record.step

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from engines.config import find_preset
 from engines.errors import InputError
 from engines.method import Method
 from lab import papers
-from lab.runs.folder import new_run_id
+from lab.runs.folder import BEFORE_CHANGE, RunFolder, new_run_id
 from lab.runs.messages import RunSpec
 from lab.runs.session import RunFailed, Session
 
@@ -32,8 +33,59 @@ def run(options: argparse.Namespace) -> int:
     """
     paper = papers.find_built(options.paper)
     method = papers.method_of(paper)
+    if options.resume is not None:
+        return _train_from(paper, method, options.resume, options, "continue")
+    if options.at is not None:
+        raise InputError("--at says where in another run to begin: name that run with --resume.")
     values, preset = gather_settings(method, options)
-    spec = RunSpec(
+    return _train_and_print(_spec(paper, method, values, preset, options), method, options)
+
+
+def fork(options: argparse.Namespace) -> int:
+    """Train a second run from a keyframe of another one, with other settings.
+
+    Raises
+    ------
+    InputError
+    """
+    paper = papers.find_built(RunFolder(options.run).info.paper)
+    return _train_from(paper, papers.method_of(paper), options.run, options, "fork")
+
+
+def _train_from(
+    paper: papers.Paper, method: Method, source: str, options: argparse.Namespace, relation: str
+) -> int:
+    folder = RunFolder(source)
+    if folder.info.paper != paper.id:
+        raise InputError(f"{source} is a run of '{folder.info.paper}', not of '{paper.id}': name that paper.")
+    if getattr(options, "preset", None) or getattr(options, "settings", None) or options.seed is not None:
+        raise InputError(
+            "A run that goes on from another one has that one's settings: change live ones with --set, and leave "
+            "--preset, --settings and --seed away."
+        )
+    if options.at is not None:
+        keyframe = folder.find_keyframe(options.at)
+    else:
+        keyframe = folder.newest_sound_keyframe()
+    changes = method.config.parse_assignments(
+        [*options.assignments, *([f"steps={options.steps}"] if options.steps is not None else [])]
+    )
+    values = method.config.build({**folder.keyframe_values(keyframe), **changes}).model_dump()
+    print(f"lab: from step {keyframe.step:,} of {source}", file=sys.stderr)
+    spec = replace(
+        _spec(paper, method, values, folder.info.preset, options),
+        resume=str(folder.path),
+        keyframe=keyframe.file,
+        before_change=keyframe.reason == BEFORE_CHANGE,
+        relation=relation,
+    )
+    return _train_and_print(spec, method, options)
+
+
+def _spec(
+    paper: papers.Paper, method: Method, values: dict[str, Any], preset: str, options: argparse.Namespace
+) -> RunSpec:
+    return RunSpec(
         run=new_run_id(paper.id),
         paper=paper.id,
         engine=method.engine,
@@ -42,7 +94,11 @@ def run(options: argparse.Namespace) -> int:
         folder=str(Path(options.out)),
         preset=preset,
         threads=options.threads,
+        keyframe_space=round(options.keyframe_space * 2**20),
     )
+
+
+def _train_and_print(spec: RunSpec, method: Method, options: argparse.Namespace) -> int:
     session = Session(spec, where=options.where)
     try:
         result = _train(session, method, options.seconds)
@@ -66,6 +122,16 @@ def gather_settings(method: Method, options: argparse.Namespace) -> tuple[dict[s
     """
     preset = find_preset(method.presets, options.preset) if options.preset else method.presets[0]
     values: dict[str, Any] = dict(preset.values)
+    text = getattr(options, "setup", None)
+    if text:
+        from lab.setup import Setup, read_setup
+
+        is_text = text.strip("\"' \n\t").lower().startswith("lab://")
+        setup = Setup.from_text(text) if is_text else read_setup(Path(text))
+        if papers.find(setup.paper) != papers.find(options.paper):
+            raise InputError(f"The setup is of '{setup.paper}', not of '{options.paper}': name that paper.")
+        values = dict(setup.values)
+        preset = find_preset(method.presets, setup.preset) if setup.preset else preset
     file = getattr(options, "settings", None)
     if file:
         try:

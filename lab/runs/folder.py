@@ -1,13 +1,19 @@
-"""A run is a folder: settings, metrics, events and keyframes; written by the run's worker, read by anyone, Qt-free.
+"""A run is a folder: settings, metrics, events and keyframes; written by `lab.runs.writer`, read here by anyone, Qt-free.
 
 Layout
 ------
-run.json          what the run is: paper, settings, seed, versions, machine, data (with a checksum)
+run.json          what the run is: paper, settings, seed, versions, machine, data, the run it came from (with a checksum)
 settings.toml     the settings to read and to reuse
 metrics.bin       all scalars, appended as they come
 events.jsonl      every live change, request of the hand and change of state, with its step
-keyframes.jsonl   one line per keyframe: step, file, size, checksum
-keyframes/        safetensors: weights, optimiser, random generators, position in the data
+keyframes.jsonl   one line per keyframe: step, files, sizes, checksums
+keyframes/        safetensors: weights, optimiser, random generators, position in the data, settings then
+frames/           safetensors: every picture of the run at a keyframe
+status.json       how far the run is, for lists; written again and again
+label.json        what the person calls it, see `lab.runs.shelf`
+
+A run that was rewound to, or forked from, another one begins with that one's scalars, events and keyframes up to there (the
+files are shared where the disk can), so that each folder is whole by itself: it can be moved, zipped, deleted.
 
 Every record carries a CRC-32, so that a flipped byte is found and the rest still serves. A record cut short at the end
 of a file is what a killed process leaves behind: it is dropped without complaint. Nothing is ever unpickled.
@@ -17,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import os
 import re
@@ -25,8 +30,8 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +39,19 @@ import numpy as np
 
 from engines.errors import RunError
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Formats that this version reads; 1 had no pictures beside its keyframes."""
 
-_BLOCK = struct.Struct("<4sII")
-_MAGIC = b"MTR1"
-_KEYFRAME_FILE = re.compile(r"\d{10,19}-[0-9a-f]{8}\.safetensors")
+BLOCK = struct.Struct("<4sII")
+MAGIC = b"MTR1"
+KEYFRAME_FILE = re.compile(r"\d{10,19}-[0-9a-f]{8}\.safetensors")
 _DECODER = json.JSONDecoder()
 
-RESERVE = 2**18
-"""Bytes kept back on the disk, beside room for two keyframes, so that a full disk still takes the last records."""
+BEFORE_CHANGE = "change"
+"""Reason of a keyframe that was written just before a live change: another one may follow at the same step."""
+DIVERGED = "divergence"
+"""Reason of a keyframe that shows what went wrong; training does not go on from it unasked."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,11 @@ class RunInfo:
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
+    parent: str = ""
+    """Id of the run that this one came from; empty for one that began at step 0."""
+    parent_step: int = -1
+    relation: str = ""
+    """``"rewind"``, ``"fork"`` or ``"continue"``."""
     format: int = FORMAT
 
     @property
@@ -77,7 +91,7 @@ class Metrics:
     columns : dict of name to array (N,) of float64
         NaN where a step did not report the scalar.
     seconds : array (N,)
-        Time since the start of the run at which each was recorded.
+        Time of training, pauses left out, at which each was recorded.
     damage : list of str
         One sentence per record that cannot be read.
     """
@@ -90,13 +104,74 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Keyframe:
-    """One line of the list of keyframes."""
+    """One line of the list of keyframes.
+
+    Attributes
+    ----------
+    step : int
+    file, size, crc
+        The state, in ``keyframes/``.
+    reason : str
+        ``first``, ``regular``, ``best``, ``change`` (just before a live change), ``last``, ``divergence``.
+    seconds : float
+        Time of training when it was written.
+    frame, frame_size, frame_crc
+        The pictures, in ``frames/``; an empty name when there are none.
+    finite : bool
+        Whether the state is free of NaN and infinity.
+    value : float or None
+        The paper's headline scalar when it was written, where it was known.
+    """
 
     step: int
     file: str
     size: int
     crc: int
     reason: str = ""
+    seconds: float = 0.0
+    frame: str = ""
+    frame_size: int = 0
+    frame_crc: int = 0
+    finite: bool = True
+    value: float | None = None
+
+    @property
+    def place(self) -> tuple[int, bool]:
+        """Where it stands in time: before a live change at a step, or after whatever happened there."""
+        return self.step, self.reason != BEFORE_CHANGE
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on the disk."""
+        return self.size + self.frame_size
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is; the content of ``status.json``.
+
+    Attributes
+    ----------
+    state : str
+    step, total : int
+    seconds : float
+        Time of training.
+    headline : str
+        Name of the scalar of which ``latest`` and ``best`` are values; ``best_step`` is -1 where there is none.
+    latest, best : float or None
+    keyframe_bytes : int
+        What states and pictures take on the disk.
+    """
+
+    state: str
+    step: int
+    total: int = 0
+    seconds: float = 0.0
+    headline: str = ""
+    latest: float | None = None
+    best: float | None = None
+    best_step: int = -1
+    keyframe_bytes: int = 0
 
 
 def new_run_id(paper: str) -> str:
@@ -121,12 +196,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _sealed(content: Any) -> str:
+def sealed(content: Any) -> str:
     text = json.dumps(content, sort_keys=True, allow_nan=True)
     return json.dumps({"crc": zlib.crc32(text.encode()), "content": content}, sort_keys=True)
 
 
-def _unsealed(document: Any) -> Any:
+def unsealed(document: Any) -> Any:
     text = json.dumps(document["content"], sort_keys=True, allow_nan=True)
     if zlib.crc32(text.encode()) != document["crc"]:
         raise ValueError("the checksum does not fit")
@@ -148,180 +223,6 @@ def why(error: OSError, path: Path | str) -> str:
     return meaning.get(
         error.errno or 0, f"{path} cannot be written ({error.strerror or error}): choose another folder."
     )
-
-
-class RunWriter:
-    """Writes one run's folder; owned by the worker, all calls from its loop.
-
-    Raises
-    ------
-    RunError
-        From every method, when the disk refuses: one sentence. What was not written is kept in memory and written by the
-        next call that succeeds.
-    """
-
-    def __init__(self, path: Path, info: RunInfo, settings_toml: str) -> None:
-        self.path = Path(path)
-        self._rows: list[tuple[int, float, Mapping[str, float]]] = []
-        self._reserve = self.path / ".reserve"
-        self._pending_events: list[str] = []
-        self._pending_index: list[str] = []
-        self.keyframes: list[Keyframe] = []
-        try:
-            with contextlib.ExitStack() as opened:
-                if (self.path / "run.json").exists():
-                    raise RunError(
-                        f"{self.path} holds a run already: choose another folder, or move that one away."
-                    )
-                (self.path / "keyframes").mkdir(parents=True, exist_ok=True)
-                write_atomically(self.path / "settings.toml", settings_toml.encode())
-                # Unbuffered: a buffer would keep bytes that a full disk refused, and write them again out of place.
-                self._metrics = opened.enter_context(self._open("metrics.bin"))
-                self._events = opened.enter_context(self._open("events.jsonl"))
-                self._index = opened.enter_context(self._open("keyframes.jsonl"))
-                # Last: a folder with run.json is a run that can be opened.
-                write_atomically(self.path / "run.json", _sealed(asdict(info)).encode())
-                opened.pop_all()
-        except OSError as error:
-            raise RunError(why(error, self.path)) from None
-
-    def _open(self, name: str) -> io.FileIO:
-        file = open(self.path / name, "ab", buffering=0)
-        if os.fstat(file.fileno()).st_size:
-            file.close()
-            raise RunError(
-                f"{self.path} holds parts of a run already ({name}): choose another folder, or move that one away."
-            )
-        return file
-
-    def add(self, step: int, seconds: float, scalars: Mapping[str, float]) -> None:
-        """Take a step's scalars; they reach the disk with the next `flush`."""
-        self._rows.append((step, seconds, scalars))
-
-    def flush(self) -> None:
-        """Append what was added to the files, so that it survives the death of this process."""
-        refusal: RunError | None = None
-        for file, lines in ((self._events, self._pending_events), (self._index, self._pending_index)):
-            if lines:
-                refusal = self._append(file, "".join(line + "\n" for line in lines).encode()) or refusal
-                lines.clear()
-        if self._rows:
-            refusal = self._append(self._metrics, _pack_rows(self._rows)) or refusal
-            self._rows = []
-        if refusal is not None:
-            raise refusal
-
-    def event(self, step: int, kind: str, **details: Any) -> None:
-        """Record something that happened at a step."""
-        self._pending_events.append(_sealed({"step": step, "kind": kind, "time": time.time(), **details}))
-        self.flush()
-
-    def keyframe(self, step: int, data: bytes, reason: str = "") -> Keyframe:
-        """Store a keyframe; one of the same step is replaced."""
-        crc = zlib.crc32(data)
-        # Not the file of an earlier one of this step: that one serves until the list names this one.
-        name = f"{step:010d}-{crc:08x}.safetensors"
-        record = Keyframe(step, name, len(data), crc, reason)
-        path = self.path / "keyframes" / name
-        refusal: RunError | None = None
-        try:
-            write_atomically(path, data)
-        except OSError as error:
-            refusal = RunError(why(error, self.path))
-            if not self._spend_reserve(error):
-                raise refusal from None
-            try:
-                write_atomically(path, data)
-            except OSError:
-                raise refusal from None
-        self._pending_index.append(_sealed(asdict(record)))
-        replaced = [k for k in self.keyframes if k.step == step and k.file != name]
-        self.keyframes = [k for k in self.keyframes if k.step != step] + [record]
-        self.flush()
-        for old in replaced:
-            self.drop_keyframe(old)
-        if refusal is not None:
-            raise refusal
-        self._keep_reserve(2 * len(data) + RESERVE)
-        return record
-
-    def drop_keyframe(self, record: Keyframe) -> None:
-        """Delete a keyframe's file; the list drops entries whose file is gone."""
-        self.keyframes = [k for k in self.keyframes if k != record]
-        with contextlib.suppress(OSError):
-            (self.path / "keyframes" / record.file).unlink()
-
-    def close(self) -> None:
-        """Write what is left and close the files."""
-        try:
-            self.flush()
-        finally:
-            for file in (self._metrics, self._events, self._index):
-                file.close()
-            with contextlib.suppress(OSError):
-                self._reserve.unlink()
-
-    def _append(self, file: io.FileIO, data: bytes) -> RunError | None:
-        """Append whole records; what is returned is to be told although the space that was kept back took them.
-
-        Raises
-        ------
-        RunError
-            When they are not on the disk.
-        """
-        try:
-            _write_whole(file, data)
-        except OSError as error:
-            refusal = RunError(why(error, self.path))
-            if not self._spend_reserve(error):
-                raise refusal from None
-            try:
-                _write_whole(file, data)
-            except OSError:
-                raise refusal from None
-            return refusal
-        return None
-
-    def _keep_reserve(self, size: int) -> None:
-        with contextlib.suppress(OSError):
-            if not self._reserve.exists() or self._reserve.stat().st_size < size:
-                write_atomically(self._reserve, bytes(size))
-
-    def _spend_reserve(self, error: OSError) -> bool:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return False
-        try:
-            self._reserve.unlink()
-        except OSError:
-            return False
-        return True
-
-
-def _write_whole(file: io.FileIO, data: bytes) -> None:
-    size = os.fstat(file.fileno()).st_size
-    try:
-        if file.write(data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        # Half a record must not stay: the next one would follow it.
-        with contextlib.suppress(OSError):
-            os.ftruncate(file.fileno(), size)
-        raise
-
-
-def _pack_rows(rows: Sequence[tuple[int, float, Mapping[str, float]]]) -> bytes:
-    import safetensors.numpy
-
-    names = list(dict.fromkeys(name for _, _, scalars in rows for name in scalars))
-    nan = float("nan")
-    table = np.array([[scalars.get(name, nan) for name in names] for _, _, scalars in rows], dtype=np.float64)
-    body = {
-        "step": np.array([row[0] for row in rows], dtype=np.int64),
-        "seconds": np.array([row[1] for row in rows], dtype=np.float64),
-        "values": table.reshape(len(rows), len(names)),
-    }
-    payload = safetensors.numpy.save(body, {"names": json.dumps(names)})
-    return _BLOCK.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
 def _unpack_rows(payload: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -368,11 +269,11 @@ class RunFolder:
                 f"{self.path / 'run.json'} cannot be read ({error}): restore it from a copy."
             ) from None
         try:
-            content = _unsealed(json.loads(text))
-            if content.get("format") != FORMAT:
+            content = unsealed(json.loads(text))
+            if content.get("format") not in READABLE:
                 raise RunError(
                     f"{self.path} was written by another version of the lab (format {content.get('format')}, this one "
-                    f"reads {FORMAT}): open it with that version."
+                    f"reads {' and '.join(map(str, READABLE))}): open it with that version."
                 )
             self.info = _info_of(content)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -395,10 +296,10 @@ class RunFolder:
         blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]] = []
         damage: list[str] = []
         position, last_step = 0, 0
-        while position + _BLOCK.size <= len(data):
-            magic, length, crc = _BLOCK.unpack_from(data, position)
-            start, end = position + _BLOCK.size, position + _BLOCK.size + length
-            if magic == _MAGIC and zlib.crc32(data[start:end]) == crc:
+        while position + BLOCK.size <= len(data):
+            magic, length, crc = BLOCK.unpack_from(data, position)
+            start, end = position + BLOCK.size, position + BLOCK.size + length
+            if magic == MAGIC and zlib.crc32(data[start:end]) == crc:
                 position = end
                 try:
                     blocks.append(_unpack_rows(data[start:end]))
@@ -406,9 +307,9 @@ class RunFolder:
                 except Exception as error:  # A valid checksum around nonsense is a damaged file all the same.
                     damage.append(f"{path}: a record cannot be read ({error}).")
                 continue
-            if magic == _MAGIC and end > len(data) and data.find(_MAGIC, start) < 0:
+            if magic == MAGIC and end > len(data) and data.find(MAGIC, start) < 0:
                 break  # Cut short by a killed process.
-            following = data.find(_MAGIC, position + 1)
+            following = data.find(MAGIC, position + 1)
             damage.append(
                 f"{path} is damaged at byte {position} (after step {last_step}): the scalars recorded there are lost, "
                 "all others are intact."
@@ -436,9 +337,9 @@ class RunFolder:
         return self._lines("events.jsonl")
 
     def keyframes(self) -> tuple[list[Keyframe], list[str]]:
-        """Keyframes whose file is there, by step, and a sentence per line that cannot be read."""
+        """Keyframes whose file is there, in order, and a sentence per line that cannot be read."""
         lines, damage = self._lines("keyframes.jsonl")
-        found: dict[int, Keyframe] = {}
+        found: dict[tuple[int, bool], Keyframe] = {}
         for content in lines:
             try:
                 record = _keyframe_of(content)
@@ -448,8 +349,38 @@ class RunFolder:
                 )
                 continue
             if (self.path / "keyframes" / record.file).is_file():
-                found[record.step] = record
-        return [found[step] for step in sorted(found)], damage
+                found[record.place] = record
+        return [found[place] for place in sorted(found)], damage
+
+    def newest_sound_keyframe(self) -> Keyframe:
+        """The newest keyframe that training can go on from.
+
+        Raises
+        ------
+        RunError
+            When there is none.
+        """
+        sound = [k for k in self.keyframes()[0] if k.finite and k.reason != DIVERGED]
+        if not sound:
+            raise RunError(f"{self.path} has no keyframe to go on from: start a new run from its settings.")
+        return sound[-1]
+
+    def find_keyframe(self, step: int) -> Keyframe:
+        """The newest keyframe at or before a step.
+
+        Raises
+        ------
+        RunError
+            When there is none.
+        """
+        keyframes, _ = self.keyframes()
+        earlier = [record for record in keyframes if record.step <= step]
+        if not earlier:
+            has = f"the first is at step {keyframes[0].step:,}" if keyframes else "it has none"
+            raise RunError(
+                f"{self.path} has no keyframe at or before step {step:,} ({has}): choose a later step."
+            )
+        return earlier[-1]
 
     def read_keyframe(self, record: Keyframe) -> dict[str, Any]:
         """The engine's state at a keyframe; imports torch.
@@ -462,6 +393,22 @@ class RunFolder:
         from lab.runs.state import unpack
 
         return unpack(self._keyframe_bytes(record))[0]
+
+    def keyframe_values(self, record: Keyframe) -> dict[str, Any]:
+        """The settings in force at a keyframe, as plain values; those of the run's end where it does not hold them.
+
+        Raises
+        ------
+        RunError
+            When the file was cut short or changed.
+        """
+        data = self._keyframe_bytes(record)
+        try:
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            values = json.loads(header["__metadata__"]["values"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return self.values()
+        return values if isinstance(values, dict) else self.values()
 
     def _keyframe_bytes(self, record: Keyframe) -> bytes:
         path = self.path / "keyframes" / record.file
@@ -486,6 +433,8 @@ class RunFolder:
         """
         keyframes, damage = self.keyframes()
         for record in reversed(keyframes):
+            if record.reason == DIVERGED or not record.finite:
+                continue
             try:
                 return record, self.read_keyframe(record), damage
             except RunError as error:
@@ -499,6 +448,9 @@ class RunFolder:
         """The settings as they were last: those of the start and every live change since."""
         values = dict(self.info.values)
         for event in self.events()[0]:
+            if event.get("inherited"):
+                # Of the run that this one came from: what it began with holds them already.
+                continue
             if event.get("kind") == "change" and isinstance(event.get("values"), dict):
                 values.update(event["values"])
         return values
@@ -508,8 +460,28 @@ class RunFolder:
         states = [event.get("state") for event in self.events()[0] if event.get("kind") == "state"]
         return next((state for state in reversed(states) if isinstance(state, str)), "starting")
 
+    def status(self) -> RunStatus:
+        """How far the run is; runs without a readable ``status.json`` are looked through, which takes longer."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            content = unsealed(json.loads((self.path / "status.json").read_text(encoding="utf-8")))
+            status = RunStatus(**content)
+            numbers = (status.step, status.total, status.best_step, status.keyframe_bytes)
+            if isinstance(status.state, str) and all(type(number) is int for number in numbers):
+                return status
+        metrics = self.metrics()
+        size = sum({record.file: record.bytes for record in self.keyframes()[0]}.values())
+        return RunStatus(
+            self.last_state(),
+            int(metrics.steps[-1]) if len(metrics.steps) else 0,
+            int(self.values().get("steps", 0)),
+            float(metrics.seconds[-1]) if len(metrics.seconds) else 0.0,
+            keyframe_bytes=size,
+        )
+
     def damage(self) -> list[str]:
         """Every sentence about what cannot be read in this folder, keyframes checked byte by byte."""
+        from lab.runs.reader import read_frame
+
         found = list(self.metrics().damage)
         found += self.events()[1]
         keyframes, lines = self.keyframes()
@@ -521,6 +493,12 @@ class RunFolder:
                 # A run that is being written thins its keyframes.
                 if (self.path / "keyframes" / record.file).exists():
                     found.append(str(error))
+            if record.frame:
+                try:
+                    read_frame(self.path, record)
+                except RunError as error:
+                    if (self.path / "frames" / record.frame).exists():
+                        found.append(str(error))
         return found
 
     def _lines(self, name: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -539,7 +517,7 @@ class RunFolder:
             while position < len(text):
                 try:
                     document, position = _DECODER.raw_decode(text, position)
-                    content = _unsealed(document)
+                    content = unsealed(document)
                     if not isinstance(content, dict):
                         raise TypeError("not a record")
                 except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -560,7 +538,10 @@ class RunFolder:
 
 def _info_of(content: Mapping[str, Any]) -> RunInfo:
     info = RunInfo(**content)
-    texts = (info.id, info.paper, info.name, info.preset, info.device, info.created)
+    texts = (
+        *(info.id, info.paper, info.name, info.preset, info.device, info.created),
+        *(info.parent, info.relation),
+    )
     tables = (info.values, info.versions, info.machine, info.data)
     if not all(isinstance(text, str) for text in texts) or not all(
         isinstance(table, dict) for table in tables
@@ -571,10 +552,15 @@ def _info_of(content: Mapping[str, Any]) -> RunInfo:
 
 def _keyframe_of(content: Mapping[str, Any]) -> Keyframe:
     record = Keyframe(**content)
-    if not all(type(number) is int for number in (record.step, record.size, record.crc)):
+    numbers = (record.step, record.size, record.crc, record.frame_size, record.frame_crc)
+    if not all(type(number) is int for number in numbers) or type(record.finite) is not bool:
+        raise TypeError("a field has another type")
+    if not isinstance(record.seconds, int | float) or not isinstance(record.value, int | float | None):
         raise TypeError("a field has another type")
     # A name from a file is not to be trusted with a path.
-    if not _KEYFRAME_FILE.fullmatch(record.file):
+    if not KEYFRAME_FILE.fullmatch(record.file) or (
+        record.frame and not KEYFRAME_FILE.fullmatch(record.frame)
+    ):
         raise ValueError("the file has another name")
     return record
 

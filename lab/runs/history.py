@@ -68,6 +68,51 @@ class Series:
         self._count = half
         self._per_bucket *= 2
 
+    @classmethod
+    def of(cls, steps: np.ndarray, values: np.ndarray, capacity: int = 2048) -> Series:
+        """As `extend` on a new one, and quick however many values there are."""
+        series = cls(capacity)
+        reported = values[~np.isnan(values)]
+        if len(reported):
+            series.latest = float(reported[-1])
+        finite = np.isfinite(values)
+        steps, values = steps[finite], values[finite]
+        count = len(values)
+        if not count:
+            return series
+        while -(-count // series._per_bucket) > capacity:
+            series._per_bucket *= 2
+        first = np.arange(0, count, series._per_bucket)
+        last = np.minimum(first + series._per_bucket, count) - 1
+        buckets = len(first)
+        series._count, series._filled = buckets, int(last[-1] - first[-1]) + 1
+        series._step[:buckets] = steps[last]
+        series._sum[:buckets] = np.add.reduceat(values, first)
+        series._low[:buckets] = np.minimum.reduceat(values, first)
+        series._high[:buckets] = np.maximum.reduceat(values, first)
+        return series
+
+    def upto(self, step: int) -> Series:
+        """A copy that ends at a step, within one bucket."""
+        copy = Series(self._capacity)
+        count = int(np.searchsorted(self._step[: self._count], step, side="right"))
+        copy._count, copy._per_bucket = count, self._per_bucket
+        copy._filled = self._filled if count == self._count else self._per_bucket
+        for name in ("_step", "_sum", "_low", "_high"):
+            getattr(copy, name)[:count] = getattr(self, name)[:count]
+        if count:
+            copy.latest = float(copy._sum[count - 1] / copy._filled)
+        return copy
+
+    def at(self, step: int) -> float:
+        """The value at a step: the newest one reported until then; NaN before the first."""
+        index = int(np.searchsorted(self._step[: self._count], step, side="right")) - 1
+        if index < 0:
+            return float("nan")
+        if index == self._count - 1:
+            return float(self._sum[index] / self._filled)
+        return float(self._sum[index] / self._per_bucket)
+
     def __len__(self) -> int:
         return self._count
 
@@ -88,6 +133,17 @@ class ScalarHistory:
         self._series: dict[str, Series] = {}
         self.version = 0
 
+    @classmethod
+    def of(cls, steps: np.ndarray, columns: Mapping[str, np.ndarray]) -> ScalarHistory:
+        """The history of a whole run: ``steps`` (N,), and each column (N,)."""
+        history = cls()
+        for name, values in columns.items():
+            history._series[name] = Series.of(
+                np.asarray(steps), np.asarray(values, dtype=float), history._capacity
+            )
+        history.version = 1
+        return history
+
     def extend(self, steps: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
         """Add a batch: ``steps`` (N,), and each column (N,)."""
         for name, values in columns.items():
@@ -103,6 +159,21 @@ class ScalarHistory:
     def series(self, name: str) -> Series | None:
         """One scalar, None when it was never reported."""
         return self._series.get(name)
+
+    def upto(self, step: int) -> ScalarHistory:
+        """A copy that ends at a step: what a run that was rewound to it still has behind it."""
+        copy = ScalarHistory(self._capacity)
+        copy._series = {name: series.upto(step) for name, series in self._series.items()}
+        copy.version = self.version + 1
+        return copy
+
+    def at(self, step: int) -> dict[str, float]:
+        """Each scalar as it was at a step."""
+        return {name: series.at(step) for name, series in self._series.items()}
+
+    def series_arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]]:
+        """Each scalar as `Series.arrays` gives it."""
+        return {name: series.arrays() for name, series in self._series.items()}
 
     def latest(self) -> dict[str, float]:
         """Newest value of each scalar."""

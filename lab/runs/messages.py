@@ -18,6 +18,7 @@ import numpy as np
 
 from engines.figures import Frame
 from engines.method import Action
+from lab.runs.folder import Keyframe
 
 RunState = Literal["idle", "starting", "running", "paused", "stopping", "failed", "done"]
 
@@ -33,6 +34,9 @@ TRANSITIONS: Mapping[RunState, tuple[RunState, ...]] = {
 """From each state, the states that may follow."""
 
 ENDED: tuple[RunState, ...] = ("failed", "done")
+
+KEYFRAME_SPACE = 512 * 2**20
+"""Bytes that a run's keyframes may take unless the person says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,13 @@ class RunSpec:
     folder : str or None
         Where the run is written; None keeps nothing.
     resume : str or None
-        A run folder whose newest readable keyframe is the starting point.
+        A run folder whose keyframe is the starting point; what it has up to there is the beginning of this run's folder.
+    keyframe : str
+        File name of that keyframe; empty for the newest that can be read.
+    before_change : bool
+        Whether the keyframe is the one just before a live change, where another one has the same file.
+    relation : {"continue", "rewind", "fork"}
+        What the run is to the one that it resumes.
     preset, name : str
     paused : bool
         Begin paused at the first step.
@@ -61,6 +71,8 @@ class RunSpec:
     picture_share : float
         The part of the time that pictures may take from training, each class of cost by itself; more of it in the first
         seconds, when everything changes and the person waits.
+    keyframe_space : int
+        Bytes that keyframes and their pictures may take on the disk; 0 keeps none.
     """
 
     run: str
@@ -70,11 +82,15 @@ class RunSpec:
     device: str = "auto"
     folder: str | None = None
     resume: str | None = None
+    keyframe: str = ""
+    before_change: bool = False
+    relation: str = "continue"
     preset: str = ""
     name: str = ""
     paused: bool = False
     threads: int | None = None
     picture_share: float = 0.025
+    keyframe_space: int = KEYFRAME_SPACE
 
 
 # --- commands, from the session to the worker  ----------
@@ -132,6 +148,20 @@ class Summarise:
 
 
 @dataclass(frozen=True)
+class Leash:
+    """Train no further than this step for now, and wait there without pausing; None lets go. For runs in lockstep."""
+
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """Keyframes and their pictures may take this many bytes from now on."""
+
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the run and keep it: metrics and a last keyframe are written."""
 
@@ -141,7 +171,7 @@ class Close:
     """End the worker, and the run if there is one."""
 
 
-Command = Start | Play | Pause | Advance | Change | Act | Want | Summarise | Stop | Close
+Command = Start | Play | Pause | Advance | Change | Act | Want | Summarise | Leash | Space | Stop | Close
 
 
 @dataclass(frozen=True)
@@ -229,6 +259,57 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The keyframes that can be gone back to changed.
+
+    Attributes
+    ----------
+    keyframes : tuple of Keyframe
+        All there are now, in order.
+    space : int
+        Bytes that they may take.
+    """
+
+    keyframes: tuple[Keyframe, ...]
+    space: int
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Something that belongs on the time line: a live change, a request of the hand, a new best, a divergence, a branch.
+
+    ``details`` is what the run's folder records of it.
+    """
+
+    step: int
+    kind: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """Training was paused because its numbers left every earlier scale.
+
+    Attributes
+    ----------
+    step : int
+    sentence : str
+    keyframe : Keyframe or None
+        The newest one from before it began; None where there is none.
+    setting : str
+        The setting that is the learning rate; empty where the method has none.
+    value : float or None
+        What to train on with from that keyframe.
+    """
+
+    step: int
+    sentence: str
+    keyframe: Keyframe | None = None
+    setting: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True)
 class Note:
     """Something to tell the person that changes no state; shown inline."""
 
@@ -248,4 +329,17 @@ class Failure:
     remedy: str = ""
 
 
-Report = Hello | Answer | StateChanged | Scalars | Pictures | Progress | Started | Note | Failure
+Report = (
+    Hello
+    | Answer
+    | StateChanged
+    | Scalars
+    | Pictures
+    | Progress
+    | Started
+    | Kept
+    | Marked
+    | Diverged
+    | Note
+    | Failure
+)

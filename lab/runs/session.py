@@ -49,6 +49,10 @@ class Updates:
         In order.
     answers : list of Answer
     notes : list of Note
+    kept : Kept or None
+        The newest.
+    marks : list of Marked
+    diverged : Diverged or None
     failure : Failure or None
     progress : Progress or None
     started : Started or None
@@ -59,6 +63,9 @@ class Updates:
     states: list[m.StateChanged] = field(default_factory=list)
     answers: list[m.Answer] = field(default_factory=list)
     notes: list[m.Note] = field(default_factory=list)
+    kept: m.Kept | None = None
+    marks: list[m.Marked] = field(default_factory=list)
+    diverged: m.Diverged | None = None
     failure: m.Failure | None = None
     progress: m.Progress | None = None
     started: m.Started | None = None
@@ -172,6 +179,10 @@ class Session:
         """Ask for the final scalars; they are the answer's payload."""
         return self.send(m.Summarise())
 
+    def leash(self, step: int | None) -> int:
+        """Let it train no further than a step, without pausing; None lets go."""
+        return self.send(m.Leash(step))
+
     def stop(self) -> int:
         """End the run and keep it."""
         return self.send(m.Stop())
@@ -261,6 +272,12 @@ class Session:
             case m.Started():
                 mail.started = report
                 self._step = report.step
+            case m.Kept():
+                mail.kept = report
+            case m.Marked():
+                mail.marks.append(report)
+            case m.Diverged():
+                mail.diverged = report
             case m.Note():
                 mail.notes.append(report)
             case m.Failure():

@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,7 +34,10 @@ import numpy as np
 from engines import figures as vocabulary
 from engines.errors import InputError, RunError
 from lab.runs import messages as m
-from lab.runs.folder import Keyframe, RunFolder, RunInfo, RunWriter
+from lab.runs.divergence import DivergenceDetector
+from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, RunFolder, RunInfo, RunStatus
+from lab.runs.keeper import Keeper
+from lab.runs.writer import RunWriter
 
 if TYPE_CHECKING:
     from engines.engine import Engine
@@ -42,8 +45,8 @@ if TYPE_CHECKING:
 SCALARS_EVERY = 1 / 30  # s between batches of scalars to the session
 FLUSH_EVERY = 0.5  # s between writes of the metrics: what kill -9 can take
 PROGRESS_EVERY = 0.25  # s
-KEYFRAME_EVERY = 10.0  # s at first; doubled whenever the keyframes are thinned
-MOST_KEYFRAMES = 128
+STATUS_EVERY = 2.0  # s between notes for lists of runs
+LEASH_PATIENCE = 0.25  # s that a run at the end of its leash waits before it reports again
 YOUNG = 3.0  # s after the start in which pictures may take YOUNG_SHARE of the time
 YOUNG_SHARE = 0.2
 
@@ -66,9 +69,11 @@ class Worker:
         self._inbox: queue.SimpleQueue[m.Numbered] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[m.Report | None] = queue.SimpleQueue()
         self._closing = False
+        self._is_orphan = False
         self._engine: Engine | None = None
         self._spec: m.RunSpec | None = None
         self._writer: RunWriter | None = None
+        self._keeper: Keeper | None = None
         self._state: m.RunState = "idle"
         self._step = self._first_step = 0
         self._steps_left = -1  # until the next pause; negative: no end
@@ -77,8 +82,9 @@ class Worker:
         self._costs: dict[str, str] = {}
         self._rows: list[tuple[int, Mapping[str, float]]] = []
         self._was_finite = True
-        # The step whose state is in the newest keyframe; negative when the state changed since.
-        self._saved_step = -1
+        self._leash: int | None = None
+        self._trained = 0.0  # s of training before it was last begun
+        self._playing_since: float | None = None
 
     # --- life  ----------
 
@@ -108,7 +114,9 @@ class Worker:
             try:
                 numbered = self._connection.recv()
             except (EOFError, OSError):
-                # The session is gone, whatever the reason: write what there is and end.
+                # The session is gone, whatever the reason: write what there is and end. Nobody asked for that, so the run
+                # has not ended: the next start offers to go on with it.
+                self._is_orphan = True
                 numbered = m.Numbered(-1, m.Close())
             self._inbox.put(numbered)
             if isinstance(numbered.command, m.Close):
@@ -130,10 +138,15 @@ class Worker:
             return
         if state not in m.TRANSITIONS[self._state]:
             raise AssertionError(f"a run cannot go from {self._state} to {state}")
+        if self._playing_since is not None and state != "running":
+            self._trained, self._playing_since = self._seconds(), None
+        elif state == "running":
+            self._playing_since = time.monotonic()
         self._state = state
         if self._writer is not None:
             with contextlib.suppress(RunError):
                 self._writer.event(self._step, "state", state=state, message=message)
+            self._write_status()
         self._report(m.StateChanged(state, self._step, message, finished))
 
     # --- commands  ----------
@@ -175,7 +188,8 @@ class Worker:
                 return self._change(command.values)
             case m.Act():
                 answer = self._need_engine().act(command.action)
-                self._saved_step = -1
+                if self._keeper is not None:
+                    self._keeper.touch()
                 self._record("action", action=type(command.action).__name__)
                 self._due = dict.fromkeys(self._due, 0.0)
                 self._publish_pictures()
@@ -189,6 +203,11 @@ class Worker:
                     self._publish_pictures(at_once=True)
             case m.Summarise():
                 return self._need_engine().summary()
+            case m.Leash():
+                self._leash = command.step
+            case m.Space():
+                if self._keeper is not None:
+                    self._keeper.set_space(command.bytes)
         return None
 
     def _need_engine(self) -> Engine:
@@ -208,11 +227,16 @@ class Worker:
             self._fail(error)
             raise
         done = self._engine is not None and self._step >= self._engine.config.steps
-        if done or spec.paused:
+        waits = done or spec.paused
+        if waits:
             self._change_state("paused", _ALL_DONE if done else "", finished=done)
-            self._publish_pictures()
         else:
             self._play(-1)
+        if self._writer is not None and not self._writer.keyframes:
+            # After the state is told: its pictures take a moment. They are the first that the person sees.
+            self._keyframe("first")
+        if waits:
+            self._publish_pictures()
 
     def _build(self, spec: m.RunSpec) -> None:
         import torch
@@ -227,29 +251,12 @@ class Worker:
         engine_class = resolve(spec.engine)
         config = engine_class.method.config.build(spec.values)
         engine: Engine = engine_class(config, device)
-        step = 0
-        if spec.resume is not None:
-            source = RunFolder(spec.resume)
-            if source.info.paper != spec.paper:
-                raise RunError(
-                    f"{spec.resume} is a run of '{source.info.paper}', not of '{spec.paper}': choose one of this paper."
-                )
-            record, state, damage = source.newest_state()
-            try:
-                engine.load_state_dict(state)
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                if explain(error)[1] == "memory":
-                    raise
-                reason = " ".join(str(error).split())
-                raise RunError(
-                    f"The keyframe of step {record.step:,} in {spec.resume} does not fit these settings ({reason}): go on "
-                    "with the settings of that run."
-                ) from error
-            step = record.step
-            for sentence in damage:
-                self._report(m.Note(sentence, "warning", step))
+        source, record = self._take_up(engine, spec)
+        step = record.step if record is not None else 0
         self._step = self._first_step = step
+        self._trained = record.seconds if record is not None else 0.0
         data = dict(engine.data_description())
+        inherited: list[dict[str, Any]] = []
         if spec.folder is not None:
             info = RunInfo(
                 id=spec.run,
@@ -262,24 +269,87 @@ class Worker:
                 versions=versions(),
                 machine=machine(devices.description(device)),
                 data=data,
+                parent=source.info.id if source is not None else "",
+                parent_step=step if source is not None else -1,
+                relation=spec.relation if source is not None else "",
             )
             self._writer = RunWriter(Path(spec.folder), info, config.to_toml(spec.paper))
+            if source is not None and record is not None:
+                inherited = self._writer.inherit(source, record, spec.relation)
         self._engine = engine
         self._costs = {
             view.name: view.cost for view in engine.method.views if isinstance(view, vocabulary.FigureSpec)
         }
         self._rows = []
         self._was_finite = True
-        self._saved_step = -1
+        self._watched = engine.method.watched or engine.method.headline
+        self._detector = DivergenceDetector(engine.method.maximise)
+        self._calm_step = step  # the newest at which the watched scalar lay where it used to
         self._began = time.monotonic()
-        self._next_send = self._next_flush = self._next_progress = 0.0
-        self._keyframe_interval = KEYFRAME_EVERY
-        self._next_keyframe = self._began + KEYFRAME_EVERY
+        self._next_send = self._next_flush = self._next_progress = self._next_status = 0.0
         self._rate = _Rate()
         self._report(
             m.Started(config.model_dump(mode="python"), str(device), devices.description(device), data, step)
         )
-        self._keyframe("first")
+        if self._writer is not None:
+            self._keeper = Keeper(
+                engine, self._writer, spec.keyframe_space, self._all_pictures, self._tell_kept
+            )
+            self._keeper.start()
+            for event in inherited:
+                self._report(m.Marked(event["step"], event["kind"], event))
+            if source is not None:
+                self._warn_of_replay(source, self._writer)
+            self._tell_kept()
+
+    def _take_up(self, engine: Engine, spec: m.RunSpec) -> tuple[RunFolder | None, Keyframe | None]:
+        """Put the engine into the state of the keyframe that the run begins with, if it begins with one.
+
+        Raises
+        ------
+        RunError
+        """
+        if spec.resume is None:
+            return None, None
+        source = RunFolder(spec.resume)
+        if source.info.paper != spec.paper:
+            raise RunError(
+                f"{spec.resume} is a run of '{source.info.paper}', not of '{spec.paper}': choose one of this paper."
+            )
+        damage: list[str] = []
+        if spec.keyframe:
+            records = [record for record in source.keyframes()[0] if record.file == spec.keyframe]
+            records.sort(key=lambda record: (record.reason == BEFORE_CHANGE) != spec.before_change)
+            if not records:
+                raise RunError(f"{spec.resume} no longer has that keyframe: choose another one.")
+            record = records[0]
+            state = source.read_keyframe(record)
+        else:
+            record, state, damage = source.newest_state()
+        try:
+            engine.load_state_dict(state)
+        except Exception as error:
+            # Whatever a keyframe from elsewhere holds, it is the keyframe's fault.
+            if explain(error)[1] == "memory":
+                raise
+            reason = " ".join(str(error).split())
+            raise RunError(
+                f"The keyframe of step {record.step:,} in {spec.resume} does not fit these settings ({reason[:300]}): go on "
+                "with the settings of that run."
+            ) from error
+        for sentence in damage:
+            self._report(m.Note(sentence, "warning", record.step))
+        return source, record
+
+    def _warn_of_replay(self, source: RunFolder, writer: RunWriter) -> None:
+        """Say why the numbers may not repeat those of the run that this one came from."""
+        reasons = replay_differences(source.info, writer.info)
+        if reasons:
+            text = (
+                f"Training goes on from step {self._step:,}, but its numbers may differ a little from the original's: "
+                f"{'; '.join(reasons)}."
+            )
+            self._report(m.Note(text, "info", self._step))
 
     def _play(self, steps: int) -> None:
         engine = self._need_engine()
@@ -291,6 +361,11 @@ class Worker:
         self._rate = _Rate()
         if self._state != "running":
             self._change_state("running")
+
+    def _seconds(self) -> float:
+        """Time of training."""
+        since = self._playing_since
+        return self._trained + (time.monotonic() - since if since is not None else 0.0)
 
     def _pause(self, message: str = "", *, finished: bool = False) -> None:
         self._publish_scalars()
@@ -314,8 +389,12 @@ class Worker:
                 "reset the run to use the new value."
             )
         if changed:
+            if self._keeper is not None and settings.effect_of(changed) != "display" and self._was_finite:
+                keeper = self._keeper
+                self._on_disk(lambda: keeper.before_change(self._step, self._seconds(), changed))
             engine.apply(changed)
-            self._saved_step = -1
+            if self._keeper is not None:
+                self._keeper.touch()
             self._record("change", values=checked.model_dump(mode="json", include=set(changed)))
             self._due = dict.fromkeys(self._due, 0.0)
             if self._state != "running":
@@ -335,16 +414,24 @@ class Worker:
                     if self._closing:
                         return
                     continue
+                if self._leash is not None and self._step >= self._leash:
+                    self._wait_on_leash()
+                    continue
                 scalars = engine.step()
                 self._step += 1
                 rows.append((self._step, scalars))
                 if self._writer is not None:
-                    self._writer.add(self._step, time.monotonic() - self._began, scalars)
+                    self._writer.add(self._step, self._seconds(), scalars)
                 if all(map(math.isfinite, scalars.values())):
                     self._was_finite = True
                 elif self._was_finite:
                     self._pause_at_nonfinite(scalars)
                     return
+                if self._was_finite and self._is_diverging(scalars):
+                    self._pause_at_divergence(scalars)
+                    return
+                if self._keeper is not None:
+                    self._note(self._keeper, scalars)
                 if self._steps_left > 0:
                     self._steps_left -= 1
                 if self._step >= engine.config.steps:
@@ -357,16 +444,66 @@ class Worker:
         except Exception as error:
             self._fail(error)
 
+    def _wait_on_leash(self) -> None:
+        """Wait for a command at the end of the leash, and show what was trained up to here."""
+        self._publish_scalars()
+        try:
+            numbered = self._inbox.get(timeout=LEASH_PATIENCE)
+        except queue.Empty:
+            self._publish(time.monotonic())
+            return
+        self._handle(numbered)
+
+    def _note(self, keeper: Keeper, scalars: Mapping[str, float]) -> None:
+        self._on_disk(lambda: keeper.note(self._step, self._seconds(), scalars))
+
+    def _is_diverging(self, scalars: Mapping[str, float]) -> bool:
+        value = scalars.get(self._watched)
+        if value is None:
+            return False
+        diverging = self._detector.update(value)
+        if self._detector.calm:
+            self._calm_step = self._step
+        return diverging
+
     def _pause_at_nonfinite(self, scalars: Mapping[str, float]) -> None:
         names = ", ".join(name for name, value in scalars.items() if not math.isfinite(value))
         self._was_finite = False
+        self._pause_diverged(f"{names} is not a finite number since step {self._step:,}", finite=False)
+
+    def _pause_at_divergence(self, scalars: Mapping[str, float]) -> None:
+        value = scalars[self._watched]
+        self._pause_diverged(
+            f"{self._watched} is {value:.3g} at step {self._step:,}, far beyond anything before", finite=True
+        )
+
+    def _pause_diverged(self, what: str, *, finite: bool) -> None:
+        engine, keeper = self._need_engine(), self._keeper
         self._publish_scalars()
         self._flush()
-        self._change_state(
-            "paused",
-            f"{names} is not a finite number since step {self._step:,}, so training was paused: lower the step size and "
-            "reset, or train on to see what happens.",
-        )
+        name = engine.method.learning_rate
+        value = getattr(engine.config, name) / 10 if name else None
+        if name and value is not None and (least := type(engine.config).spec(name).minimum) is not None:
+            value = max(value, least)
+        lower = "lower the learning rate and reset" if not name else f"lower {_label(engine, name)} and reset"
+        sentence = f"{what}, so training was paused: go back, {lower}, or train on to see what happens."
+        good = self._last_good()
+        self._record("divergence", sentence=what)
+        if keeper is not None:
+            self._on_disk(lambda: keeper.keep(self._step, self._seconds(), DIVERGED, finite=finite))
+        self._report(m.Diverged(self._step, sentence, good, name, value))
+        if self._state == "running":
+            self._change_state("paused", sentence)
+
+    def _last_good(self) -> Keyframe | None:
+        """The newest keyframe from before the numbers left their scale."""
+        if self._writer is None:
+            return None
+        sound = [
+            k for k in self._writer.keyframes if k.finite and k.reason != DIVERGED and k.step < self._step
+        ]
+        calm = [k for k in sound if k.step <= self._calm_step]
+        return (calm or sound)[-1] if sound else None
 
     def _publish(self, now: float) -> None:
         if now >= self._next_send:
@@ -380,9 +517,12 @@ class Worker:
             if now >= self._next_progress:
                 self._next_progress = now + PROGRESS_EVERY
                 self._publish_progress()
-            if now >= self._next_keyframe:
-                self._keyframe("regular")
-                self._next_keyframe = time.monotonic() + self._keyframe_interval
+            if now >= self._next_status:
+                self._next_status = now + STATUS_EVERY
+                self._write_status()
+            if self._keeper is not None and self._was_finite:
+                keeper = self._keeper
+                self._on_disk(lambda: keeper.poll(self._step, self._seconds()))
 
     def _publish_scalars(self) -> None:
         rows = self._rows
@@ -415,28 +555,54 @@ class Worker:
                 continue
             for name in names:
                 del self._wanted[name]
-            try:
-                made = engine.figures([name for name in names if name in self._costs])
-            except InputError as error:
-                self._report(m.Note(str(error), "warning", self._step))
-                continue
-            except Exception as error:
-                # A picture is no reason to lose a run; those that failed are not tried again in it.
-                for name in names:
-                    self._costs.pop(name, None)
-                logger.exception("pictures %s", ", ".join(names))
-                reason = f"{type(error).__name__}: {error}"
-                text = f"{', '.join(names)} cannot be drawn because of a fault in the lab ({reason}); training goes on."
-                self._report(m.Note(text, "error", self._step))
+            made = self._draw([name for name in names if name in self._costs])
+            if made is None:
                 continue
             seconds = time.perf_counter() - now
             young = time.monotonic() - self._began < YOUNG
             share = max(spec.picture_share, YOUNG_SHARE) if young else spec.picture_share
             self._due[cost] = now + seconds + seconds / share
-            frames = tuple(
-                vocabulary.Frame(spec.run, self._step, name, figure) for name, figure in made.items()
-            )
-            self._report(m.Pictures(frames, seconds))
+            self._send_pictures(made, seconds)
+
+    def _draw(self, names: Collection[str]) -> dict[str, vocabulary.Figure] | None:
+        """Compute pictures; None, and a note, when the engine cannot."""
+        engine = self._need_engine()
+        try:
+            return engine.figures(names)
+        except InputError as error:
+            self._report(m.Note(str(error), "warning", self._step))
+        except Exception as error:
+            # A picture is no reason to lose a run; those that failed are not tried again in it.
+            for name in names:
+                self._costs.pop(name, None)
+            logger.exception("pictures %s", ", ".join(names))
+            reason = f"{type(error).__name__}: {error}"
+            text = f"{', '.join(names)} cannot be drawn because of a fault in the lab ({reason}); training goes on."
+            self._report(m.Note(text, "error", self._step))
+        return None
+
+    def _send_pictures(self, made: Mapping[str, vocabulary.Figure], seconds: float) -> None:
+        run = self._spec.run if self._spec is not None else ""
+        frames = tuple(vocabulary.Frame(run, self._step, name, figure) for name, figure in made.items())
+        self._report(m.Pictures(frames, seconds))
+
+    def _all_pictures(self, present: bool) -> dict[str, vocabulary.Figure]:
+        """Every picture, for a keyframe; a picture that fails leaves the others.
+
+        Those of the run's present that somebody waits for are sent, too.
+        """
+        began = time.perf_counter()
+        made = self._draw(list(self._costs))
+        if made is None:
+            made = {}
+            for name in list(self._costs):
+                made |= self._draw([name]) or {}
+        asked = {name: made[name] for name in self._wanted if name in made}
+        if present and asked:
+            for name in asked:
+                del self._wanted[name]
+            self._send_pictures(asked, time.perf_counter() - began)
+        return made
 
     # --- the folder  ----------
 
@@ -445,36 +611,40 @@ class Worker:
             self._on_disk(self._writer.flush)
 
     def _record(self, kind: str, **details: Any) -> None:
-        """Record what took effect already: a disk that refuses is told of, and does not undo it."""
+        """Record what took effect already, and tell of it: a disk that refuses is told of, and does not undo it."""
+        self._report(m.Marked(self._step, kind, details))
         if self._writer is not None:
             writer = self._writer
             self._on_disk(lambda: writer.event(self._step, kind, **details))
 
-    def _keyframe(self, reason: str) -> None:
-        if self._writer is None or self._engine is None:
+    def _write_status(self) -> None:
+        engine, writer, keeper = self._engine, self._writer, self._keeper
+        if engine is None or writer is None:
             return
-        if not self._was_finite:
-            # The newest keyframe must stay a state that can be trained from.
-            return
-        if self._saved_step == self._step:
-            return
-        from lab.runs.state import pack
-
-        data = pack(
-            self._engine.state_dict(),
-            {"paper": self._spec.paper if self._spec else "", "step": str(self._step)},
+        writer.status(
+            RunStatus(
+                self._state,
+                self._step,
+                engine.config.steps,
+                round(self._seconds(), 3),
+                engine.method.headline,
+                keeper.latest if keeper is not None else None,
+                keeper.best if keeper is not None else None,
+                keeper.best_step if keeper is not None else -1,
+                writer.keyframe_bytes(),
+            )
         )
-        writer = self._writer
 
-        def write() -> None:
-            writer.keyframe(self._step, data, reason)
-            self._saved_step = self._step
+    def _tell_kept(self) -> None:
+        if self._writer is not None and self._keeper is not None:
+            self._report(m.Kept(tuple(self._writer.keyframes), self._keeper.space))
 
-        self._on_disk(write)
-        if len(writer.keyframes) > MOST_KEYFRAMES:
-            for record in _every_other(writer.keyframes):
-                writer.drop_keyframe(record)
-            self._keyframe_interval *= 2
+    def _keyframe(self, reason: str) -> None:
+        keeper = self._keeper
+        # The newest keyframe must stay a state that can be trained from.
+        if keeper is not None and self._was_finite:
+            self._on_disk(keeper.flush_best)
+            self._on_disk(lambda: keeper.keep(self._step, self._seconds(), reason))
 
     def _on_disk(self, write: Any) -> None:
         """Write; when the disk refuses, pause with the sentence and keep in memory what could not be written."""
@@ -494,12 +664,14 @@ class Worker:
     def _end_run(self, state: m.RunState, message: str = "") -> None:
         if self._engine is None:
             return
-        if self._state not in (*m.ENDED, "stopping"):
+        if self._state not in (*m.ENDED, "stopping") and not self._is_orphan:
             self._change_state("stopping")
         self._publish_scalars()
         self._flush()
         self._keyframe("last")
-        if self._state not in m.ENDED:
+        if self._is_orphan:
+            self._write_status()
+        elif self._state not in m.ENDED:
             self._change_state(state, message)
         self._forget()
 
@@ -507,7 +679,7 @@ class Worker:
         if self._writer is not None:
             with contextlib.suppress(RunError):
                 self._writer.close()
-        self._writer = None
+        self._writer = self._keeper = None
         self._engine = None
 
     def _fail(self, error: BaseException) -> None:
@@ -538,10 +710,26 @@ class _Rate:
         return (last - first) / (end - start) if end > start else 0.0
 
 
-def _every_other(keyframes: list[Keyframe]) -> list[Keyframe]:
-    """The keyframes to drop when there are too many; the first and the newest stay."""
-    ordered = sorted(keyframes, key=lambda record: record.step)
-    return ordered[1:-1:2]
+def replay_differences(original: RunInfo, present: RunInfo) -> list[str]:
+    """Why the same settings may give other numbers here than there; empty where they are the same bit for bit."""
+    reasons = []
+    if original.device != present.device:
+        reasons.append(f"it was trained on {original.device}, and now on {present.device}")
+    elif present.device != "cpu":
+        reasons.append(f"{present.device} does not add in the same order each time")
+    for name, words in (("torch_threads", "threads"), ("processor", "processor")):
+        before, now = original.machine.get(name), present.machine.get(name)
+        if before != now:
+            reasons.append(f"{words}: {before} then, {now} now")
+    for name in ("torch", "numpy"):
+        before, now = original.versions.get(name), present.versions.get(name)
+        if before != now:
+            reasons.append(f"{name} {before} then, {now} now")
+    return reasons
+
+
+def _label(engine: Engine, name: str) -> str:
+    return type(engine.config).spec(name).label.lower()
 
 
 def explain(error: BaseException) -> tuple[str, Any]:

@@ -349,7 +349,7 @@ def test_a_run_that_fails_says_why_and_keeps_its_folder(
 def test_a_disk_that_fills_up_ends_the_run_with_a_sentence_and_loses_nothing(
     lab: Lab, toy: None, small_disk: Path
 ):
-    (small_disk / "ballast").write_bytes(bytes(2**20 - 2**18 - 50_000))
+    (small_disk / "ballast").write_bytes(bytes(2**20 - 2**18 - 200_000))
     words = (
         "run",
         "toy",

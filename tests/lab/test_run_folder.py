@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 
 from engines.errors import RunError
 from lab.runs import folder as folders
-from lab.runs.folder import RESERVE, Keyframe, RunFolder, RunInfo, RunWriter, is_run, new_run_id
+from lab.runs import writer as writers
+from lab.runs.folder import Keyframe, RunFolder, RunInfo, is_run, new_run_id
 from lab.runs.state import pack
+from lab.runs.writer import RESERVE, RunWriter
 from tests.toy import ToySettings
 
 INFO = RunInfo(
@@ -391,7 +393,7 @@ def test_a_file_that_is_gone_leaves_the_rest(whole: Content, name: str):
 @pytest.mark.parametrize(
     ("content", "needed"),
     [
-        ({"format": 2, "new": "thing"}, "another version"),
+        ({"format": 3, "new": "thing"}, "another version"),
         ({"format": None}, "another version"),
         ({}, "another version"),
         ({"format": 1}, "damaged"),
@@ -483,7 +485,7 @@ def test_a_folder_that_cannot_be_written_gets_a_sentence(
     if where == "mkdir":
         monkeypatch.setattr(Path, "mkdir", refuse)
     elif where == "open":
-        monkeypatch.setattr(folders, "open", refuse, raising=False)
+        monkeypatch.setattr(writers, "open", refuse, raising=False)
     else:
         monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(RunError, match=needed) as caught:
@@ -538,7 +540,7 @@ class SmallDisk:
             return len(data)
 
         patch.setattr(Path, "write_bytes", write_bytes)
-        patch.setattr(folders, "open", lambda path, mode, buffering: File(path, mode), raising=False)
+        patch.setattr(writers, "open", lambda path, mode, buffering: File(path, mode), raising=False)
 
 
 def record_through_a_full_disk(path: Path, free_some: Callable[[], None]) -> list[str]:
