@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QSlider, QToolBu
 
 from engines.diffusion.config import ChooseStep, DropPoint, MaskImage, PaintRegion, PickImage
 from engines.figures import Axis, FigureSpec, Film, ImageGrid, Lines, Panels, Plot, Scatter
+from lab.panels.active_run import ActiveRun
 from lab.panels.panel import Panel
 from lab.runs import messages as m
 from widgets.figure_view import FigureView
@@ -273,7 +274,8 @@ class DiffusionPanel(Panel):
     @Slot(int)
     def _on_slider_index_changed(self, index: int) -> None:
         super()._on_slider_index_changed(index)
-        if self.slider.playing or not self.is_in_sight("futures"):
+        # The slider moves through a film of the past, too; the engine is asked about the present alone.
+        if self.past.record is not None or self.slider.playing or not self.is_in_sight("futures"):
             return
         if self.kind == "images" or self._point is None:
             self.act(ChooseStep(self._time()))
@@ -406,28 +408,28 @@ class DiffusionPanel(Panel):
         self.begin()
 
     def _send_hand(self) -> None:
-        if self.session is None:
+        if self.run is None:
             return
         # A new engine does not know what was painted on the old one's plane; images keep their own default mask.
         if self._region.any():
-            self._after_start.append(m.Act(PaintRegion(self._region.copy(), EXTENT)))
+            self.run.after_start.append(m.Act(PaintRegion(self._region.copy(), EXTENT)))
         if self._point is not None:
-            self._after_start.append(m.Act(DropPoint(*self._point, self._time())))
+            self.run.after_start.append(m.Act(DropPoint(*self._point, self._time())))
 
-    def _take_started(self, started: m.Started) -> None:
+    def _take_started(self, run: ActiveRun, started: m.Started) -> None:
         if started.data.get("kind") == "images":
-            self._after_start = [c for c in self._after_start if not _is_plane_action(c)]
+            run.after_start = [c for c in run.after_start if not _is_plane_action(c)]
             if self._mask is not None and started.data.get("shape", "").endswith(
                 "x".join(map(str, self._mask.shape))
             ):
-                self._after_start.append(m.Act(MaskImage(self._mask.copy())))
+                run.after_start.append(m.Act(MaskImage(self._mask.copy())))
             else:
                 self._mask = None
-            self._after_start.append(m.Act(PickImage(self._image_index)))
+            run.after_start.append(m.Act(PickImage(self._image_index)))
         elif started.data.get("shape") != "2":
             # A cloud in more dimensions is shown from its first two, and has no plane to work on.
-            self._after_start = [c for c in self._after_start if not _is_plane_action(c)]
-        super()._take_started(started)
+            run.after_start = [c for c in run.after_start if not _is_plane_action(c)]
+        super()._take_started(run, started)
         figure = self.view("process").figure
         if figure is not None and not isinstance(figure, Film):
             self.slider.hide()

@@ -9,6 +9,11 @@ The pictures' round trip
 2. The worker computes them when their turn comes and sends them.
 3. The next tick draws the newest of each. While the run stands still, a picture is asked for again only after something
    changed, which ``_version`` counts.
+
+Runs and moments
+----------------
+A panel may hold several runs side by side; one is in focus, and the views, the form and the transport are about that one.
+What the views show of it is its present, or a keyframe that `TimeMachine` looks at; training goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PySide6.QtCore import QByteArray, Qt, Signal, Slot
@@ -32,19 +37,29 @@ from engines.config import Preset, Settings
 from engines.errors import InputError, SettingError
 from engines.figures import CurveSpec, Figure, Film, Frame
 from engines.method import Action, Method
+from lab.panels.active_run import ActiveRun, Branch, clock_of
+from lab.panels.fork_popup import ForkPopup
+from lab.panels.lockstep import Lockstep
+from lab.panels.time_machine import TimeMachine, folder_marks
 from lab.papers import Paper
 from lab.runs import messages as m
-from lab.runs.folder import RunFolder, new_run_id
+from lab.runs.folder import BEFORE_CHANGE, Keyframe, RunFolder, new_run_id
 from lab.runs.history import ScalarHistory
 from lab.runs.hosts import Where, WorkerPool
 from lab.runs.session import Session
+from lab.window.jobs import Jobs
 from widgets.curve_view import CurveView
+from widgets.curves import OtherRun
 from widgets.figure_view import FigureView
+from widgets.run_strip import RunStrip, StripRun
 from widgets.settings_form import SettingsForm
 from widgets.text_page import TextPage
 from widgets.theme import ThemeManager
 from widgets.time_slider import TimeSlider
 from widgets.view_dock import ViewDock
+
+if TYPE_CHECKING:
+    from lab.panels.runs_page import RunsPage
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +68,18 @@ CURVES_EVERY = 0.1
 
 NARROW = 760
 """Width of the docks' area in pixels below which most views share tabs."""
+
+
+_NO_HISTORY = ScalarHistory()
+
+
+def _free_role(used: Sequence[str]) -> str:
+    """The first colour that no other run has."""
+    return next((role for i in range(8) if (role := f"category-{i}") not in used), "category-7")
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass
@@ -67,6 +94,12 @@ class Services:
     themes : ThemeManager
     where : {"process", "thread"}
     device : str
+    keyframe_space : int
+        Bytes that a run's keyframes may take.
+    jobs : Jobs
+        Work in the background, called back by the window's timer.
+    closing : list of Session
+        Runs that were parted from and still write what they have.
     """
 
     pool: WorkerPool
@@ -74,6 +107,8 @@ class Services:
     themes: ThemeManager
     where: Where = "process"
     device: str = "auto"
+    keyframe_space: int = m.KEYFRAME_SPACE
+    jobs: Jobs = field(default_factory=Jobs)
     closing: list[Session] = field(default_factory=list)
 
 
@@ -95,11 +130,14 @@ class Panel(QWidget):
         Kind, text, details, actions as (id, label), and a key under which a newer one replaces it.
     export_requested(str)
         Name of the view.
+    space_chosen(int)
+        Bytes that keyframes may take from now on.
     """
 
     status_changed = Signal()
     message_posted = Signal(str, str, str, object, str)
     export_requested = Signal(str)
+    space_chosen = Signal(object)
 
     def __init__(
         self, paper: Paper, method: Method | None, services: Services, parent: QWidget | None = None
@@ -108,28 +146,26 @@ class Panel(QWidget):
         self.paper = paper
         self.method = method
         self.services = services
-        self.session: Session | None = None
-        self.history = ScalarHistory()
+        self.runs: list[ActiveRun] = []
+        self.run: ActiveRun | None = None
+        """The run in focus."""
+        self.lockstep = Lockstep()
+        self.overlays: list[OtherRun] = []
+        """Curves of runs that are kept and shown beside the one in focus."""
         self.undo_stack = QUndoStack(self)
         self.docks: dict[str, ViewDock] = {}
         self.form: SettingsForm | None = None
-        self.progress: m.Progress | None = None
-        self.started: m.Started | None = None
         self.kind = ""
-        self.viewing: Path | None = None
-        """The run that is shown and not trained; training on begins a run of its own from its newest keyframe."""
         self.times = np.zeros(0)
         """Times of the shared films' frames."""
+        self._frames: dict[str, Frame] = {}
         self._version = 0
         self._requested: dict[str, int] = {}
         self._urgent: set[str] = set()
         self._told_notes = ""
         self._shown: dict[str, tuple[int, int]] = {}
-        self._drawn_history = -1
+        self._drawn_history: tuple[int, ...] = ()
         self._curves_at = 0.0
-        self._start_number = 0
-        self._meant_to_train = False
-        self._after_start: list[m.Command] = []
         self._seen: dict[str, bool] = {}
         self._maximised = ""
         self._arranged_for: tuple[str, bool] | None = None
@@ -162,6 +198,8 @@ class Panel(QWidget):
             self.form.curve_requested.connect(self._on_form_curve_requested)
         self.pages.addWidget(self.text_page)
         self._text_loaded = False
+        self.runs_page: RunsPage | None = None
+        """Made when it is first asked for."""
 
     def _make_views(self, method: Method) -> QWidget:
         page = QWidget(self)
@@ -185,6 +223,23 @@ class Panel(QWidget):
         self.slider.index_changed.connect(self._on_slider_index_changed)
         self.slider.hide()
         layout.addWidget(self.slider)
+        self.strip = RunStrip(page)
+        self.strip.run_chosen.connect(self._on_strip_run_chosen)
+        self.strip.close_requested.connect(self._on_strip_close_requested)
+        self.strip.lockstep_toggled.connect(self._on_strip_lockstep_toggled)
+        self.strip.hide()
+        layout.addWidget(self.strip)
+        self.past = TimeMachine(page)
+        self.past.looked.connect(self._on_past_looked)
+        self.past.rewind_requested.connect(self._on_past_rewind_requested)
+        self.past.fork_requested.connect(self._on_past_fork_requested)
+        self.past.branch_chosen.connect(self._on_past_branch_chosen)
+        self.past.space_chosen.connect(self._on_past_space_chosen)
+        self.past.failed.connect(self._on_past_failed)
+        self.fork_popup = ForkPopup(page)
+        self.fork_popup.accepted.connect(self._on_fork_popup_accepted)
+        layout.addWidget(self.fork_popup)
+        layout.addWidget(self.past.timeline)
         for spec in method.views:
             view = (
                 None
@@ -370,9 +425,11 @@ class Panel(QWidget):
         dock = self.sender()
         if isinstance(dock, ViewDock):
             self._seen[dock.name] = visible
+            if visible and hasattr(self, "past") and self.past.record is not None:
+                self._show_past()
             # Who turns to a view must not wait until its turn comes.
             (self._urgent.add if visible else self._urgent.discard)(dock.name)
-        self._drawn_history = -1
+        self._drawn_history = ()
 
     # --- text  ----------
 
@@ -396,19 +453,61 @@ class Panel(QWidget):
             self.pages.setCurrentIndex(0)
             self.ensure_arranged()
 
+    def show_runs(self) -> RunsPage | None:
+        """Show the paper's runs; None for a paper without an engine."""
+        if self.method is None:
+            return None
+        if self.runs_page is None:
+            from lab.panels.runs_page import RunsPage
+
+            self.runs_page = RunsPage(self, self.pages)
+            self.pages.addWidget(self.runs_page)
+        self.pages.setCurrentWidget(self.runs_page)
+        self.runs_page.refresh()
+        return self.runs_page
+
+    def are_runs_shown(self) -> bool:
+        """Whether the list of runs is in front."""
+        return self.runs_page is not None and self.pages.currentWidget() is self.runs_page
+
     def is_text_shown(self) -> bool:
         """Whether the text page is in front."""
         return self.pages.currentWidget() is self.text_page
 
     def _update_text_numbers(self) -> None:
         if self._text_loaded and self.is_text_shown():
-            self.text_page.set_numbers(self.history.latest())
+            self.text_page.set_numbers(self.numbers())
 
     # --- the run  ----------
 
     @property
+    def session(self) -> Session | None:
+        """The session of the run in focus."""
+        return self.run.session if self.run is not None else None
+
+    @property
+    def history(self) -> ScalarHistory:
+        """The scalars of the run in focus."""
+        return self.run.history if self.run is not None else _NO_HISTORY
+
+    @property
+    def started(self) -> m.Started | None:
+        """What the worker told of the run in focus when its engine stood."""
+        return self.run.started if self.run is not None else None
+
+    @property
+    def progress(self) -> m.Progress | None:
+        """How far the run in focus is."""
+        return self.run.progress if self.run is not None else None
+
+    @property
+    def viewing(self) -> Path | None:
+        """The run that is shown and not trained; training on begins a run of its own from its newest keyframe."""
+        return self.run.viewing if self.run is not None else None
+
+    @property
     def state(self) -> m.RunState:
-        """The run's state, ``idle`` when there is none."""
+        """The state of the run in focus, ``idle`` when there is none."""
         return self.session.state if self.session is not None else "idle"
 
     def state_text(self) -> str:
@@ -422,33 +521,54 @@ class Panel(QWidget):
             return f"Paused at step {step:,}"
         return ""
 
+    def _total(self) -> int | None:
+        return self.form.values().steps if self.form is not None else None
+
+    def _together(self) -> list[ActiveRun]:
+        """The runs that the transport drives: all that are in lockstep, else the one in focus."""
+        if self.lockstep.enabled and len(self.runs) > 1:
+            return [run for run in self.runs if run.viewing is None and run.is_alive]
+        return [self.run] if self.run is not None else []
+
     def play(self) -> None:
         """Train: begin a run, or go on with the one there is."""
-        if self.session is None or self.state in m.ENDED:
+        if self.run is None or self.state in m.ENDED:
             self.begin()
         elif self.viewing is not None and self.state == "paused":
             self.begin(resume=self.viewing)
-        elif self.state == "paused":
-            self._meant_to_train = True
-            self.session.play()
+        else:
+            for run in self._together():
+                if run.state == "paused":
+                    run.meant_to_train = True
+                    run.session.play()
 
     def pause(self) -> None:
         """Stop between two steps."""
-        self._meant_to_train = False
-        if self.session is not None:
-            self.session.pause()
+        together = self._together()
+        for run in together:
+            run.meant_to_train = False
+        if len(together) > 1:
+            self.lockstep.pause(together)
+        elif together:
+            together[0].session.pause()
 
     def advance(self) -> None:
         """Do one step; begins the run if there is none."""
-        if self.session is None or self.state in m.ENDED:
-            self.begin(paused=True)
-            self._after_start.append(m.Advance(1))
+        if self.run is None or self.state in m.ENDED:
+            self._begin_and_step(None)
         elif self.viewing is not None:
-            self.begin(resume=self.viewing, paused=True)
-            self._after_start.append(m.Advance(1))
+            self._begin_and_step(self.viewing)
         else:
-            self._meant_to_train = False
-            self.session.advance(1)
+            for run in self._together():
+                run.meant_to_train = False
+                run.session.leash(None)
+                run.session.advance(1)
+
+    def _begin_and_step(self, resume: Path | None) -> None:
+        before = self.run
+        self.begin(resume=resume, paused=True)
+        if self.run is not None and self.run is not before:
+            self.run.after_start.append(m.Advance(1))
 
     def stop(self) -> None:
         """End the run and keep it."""
@@ -458,67 +578,181 @@ class Panel(QWidget):
     def reset(self) -> None:
         """Begin again from step 0 with the form's settings; what was trained stays in its folder."""
         # The state lags behind what was asked: a single step under way, a pause or a paused start are not training.
-        is_training = self._meant_to_train and self.state in ("running", "starting")
+        is_training = (
+            self.run is not None and self.run.meant_to_train and self.state in ("running", "starting")
+        )
         self.begin(paused=not is_training)
 
     def begin(
         self,
         *,
         resume: Path | None = None,
+        keyframe: Keyframe | None = None,
+        relation: str = "continue",
         paused: bool = False,
-        folder: Path | None = None,
         keep: bool = True,
+        beside: bool = False,
+        name: str = "",
+        detail: str = "",
     ) -> None:
-        """Start a run from the form's settings, or from a run folder's newest keyframe."""
+        """Start a run from the form's settings, or from a keyframe of a run folder.
+
+        Parameters
+        ----------
+        resume : Path, optional
+            The run folder to go on from.
+        keyframe : Keyframe, optional
+            Which of its keyframes; the newest if not given.
+        relation : {"continue", "rewind", "fork"}
+        paused : bool
+        keep : bool
+            False shows a run without training it.
+        beside : bool
+            Leave the runs that there are; otherwise the one in focus is parted from.
+        name, detail : str
+            What it is called beside others, and what differs.
+        """
         assert self.method is not None and self.form is not None
-        self._let_go()
-        self._meant_to_train = not paused
-        if resume is None:
-            self.history = ScalarHistory()
-            self._shown.clear()
-        run = new_run_id(self.paper.id)
+        run_id = new_run_id(self.paper.id)
         preset = self.form.preset()
-        target = folder or self.services.runs_folder / run
+        target = self.services.runs_folder / run_id
         spec = m.RunSpec(
-            run=run,
+            run=run_id,
             paper=self.paper.id,
             engine=self.method.engine,
             values=self.form.values().model_dump(),
             device=self.services.device,
             folder=str(target) if keep else None,
             resume=str(resume) if resume is not None else None,
+            keyframe=keyframe.file if keyframe is not None else "",
+            before_change=keyframe is not None and keyframe.reason == BEFORE_CHANGE,
+            relation=relation,
             preset=preset.id if preset is not None else "",
             paused=paused,
+            keyframe_space=self.services.keyframe_space,
         )
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self.post(
-                "error",
-                f"The folder {target.parent} cannot be made ({error.strerror}): choose another.",
-                key="run",
-            )
-            return
+        if keep:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self.post(
+                    "error",
+                    f"The folder {target.parent} cannot be made ({error.strerror}): choose another.",
+                    key="run",
+                )
+                return
+        before = self.run
+        run = ActiveRun(Session(spec, self.services.pool.take(self.services.where)))
+        run.meant_to_train = not paused
+        run.viewing = None if keep else resume
+        run.space = self.services.keyframe_space
+        run.name, run.detail = name or clock_of(run_id), detail
+        if resume is not None:
+            self._take_over(run, before, resume, keyframe)
+        if before is not None and not beside:
+            self._let_go(before)
+        self.runs.append(run)
+        run.role = _free_role([other.role for other in self.runs if other is not run])
+        self._focus(run)
+        if resume is None:
+            self._shown.clear()
         for dock in self.docks.values():
             if dock.view.figure is None and not isinstance(dock.view, CurveView):
                 dock.view.clear("The picture appears as soon as the model stands.")
-        self.viewing = None if keep else resume
-        self.progress = None
-        self._drawn_history = -1
+        run.start_number = run.session.start()
+        # With the start itself, so that the first picture is the first thing that the worker does.
+        self._request(run.session, self._visible_views())
+        self._send_hand()
+        self.status_changed.emit()
+
+    def _take_over(
+        self, run: ActiveRun, before: ActiveRun | None, resume: Path, keyframe: Keyframe | None
+    ) -> None:
+        """What a run that goes on from another one has behind it: scalars and branches up to there."""
+        if before is None or before.folder != resume:
+            return
+        step = keyframe.step if keyframe is not None else before.session.step
+        run.history = before.history.upto(step)
+        run.keyframes = tuple(k for k in before.keyframes if keyframe is None or k.place <= keyframe.place)
+        run.marks = (
+            [mark for mark in before.marks if mark.step <= step] if not run.session.spec.folder else []
+        )
+        run.branches = [branch for branch in before.branches if branch.start <= step]
+        if before.session.step > step and before.viewing is None:
+            run.branches.append(Branch(step, before.session.step, before.name, resume))
+
+    def _focus(self, run: ActiveRun | None) -> None:
+        """Turn the views, the form and the transport to a run."""
+        self.run = run
+        self._drawn_history = ()
         self._requested.clear()
         self._urgent.clear()
         self._version += 1
-        self.session = Session(spec, self.services.pool.take(self.services.where))
-        self._start_number = self.session.start()
-        # With the start itself, so that the first picture is the first thing that the worker does.
-        self._request(self.session, self._visible_views())
-        self._send_hand()
+        self.past.follow(run)
+        self._show_strip()
+
+    def choose_run(self, key: str) -> None:
+        """Put another of the panel's runs in focus."""
+        run = next((run for run in self.runs if run.key == key), None)
+        if run is None or run is self.run or self.form is None or self.method is None:
+            return
+        self._focus(run)
+        self._shown.clear()
+        values = run.started.values if run.started is not None else run.session.spec.values
+        config = self.method.config.build(values)
+        self.form.set_values(config)
+        self.form.set_preset(run.session.spec.preset)
+        if run.started is not None:
+            self.form.set_running_config(config)
+        self.undo_stack.clear()
+        for name, figure in run.live.items():
+            if self.is_in_sight(name):
+                self._show_figure(name, self.view(name), figure)
         self.status_changed.emit()
+
+    def close_beside(self, key: str) -> None:
+        """Part from one of several runs; it stays in its folder."""
+        run = next((run for run in self.runs if run.key == key), None)
+        if run is None or len(self.runs) < 2:
+            return
+        self._let_go(run)
+        if self.run is None:
+            self.choose_run(self.runs[-1].key)
+        self._show_strip()
+        self._drawn_history = ()
+        self.status_changed.emit()
+
+    def _show_strip(self) -> None:
+        self.strip.setVisible(len(self.runs) > 1)
+        self.strip.set_runs(
+            [StripRun(run.key, run.name, run.detail, run.state, run.role) for run in self.runs],
+            self.run.key if self.run is not None else "",
+        )
+        self.strip.set_lockstep(self.lockstep.enabled)
+
+    @Slot(str)
+    def _on_strip_run_chosen(self, key: str) -> None:
+        self.choose_run(key)
+
+    @Slot(str)
+    def _on_strip_close_requested(self, key: str) -> None:
+        self.close_beside(key)
+
+    @Slot(bool)
+    def _on_strip_lockstep_toggled(self, together: bool) -> None:
+        self.set_lockstep(together)
+
+    def set_lockstep(self, together: bool) -> None:
+        """Hold the runs side by side at the same step, or let each train on its own."""
+        self.lockstep.enabled = together
+        if not together:
+            self.lockstep.release(self.runs)
+        self.strip.set_lockstep(together)
 
     def _send_hand(self) -> None:
         """Tell a new engine what the person had painted and chosen; for subclasses."""
 
-    def open_run(self, path: Path) -> None:
+    def open_run(self, path: Path, *, beside: bool = False) -> None:
         """Show a run from its folder, paused where it ended.
 
         Raises
@@ -529,17 +763,26 @@ class Panel(QWidget):
         assert self.method is not None and self.form is not None
         folder = RunFolder(path)
         metrics = folder.metrics()
-        for sentence in metrics.damage:
+        keyframes, damage = folder.keyframes()
+        events, more = folder.events()
+        for sentence in (*metrics.damage, *damage, *more):
             self.post("warning", sentence)
         config = self.method.config.build(folder.values())
-        history = ScalarHistory()
-        history.extend(metrics.steps, metrics.columns)
         self.form.set_values(config)
         self.form.set_preset(folder.info.preset)
         self.undo_stack.clear()
-        self.history = history
+        self.begin(
+            resume=path,
+            paused=True,
+            keep=False,
+            beside=beside,
+            name=folder.info.name or clock_of(folder.info.id),
+        )
+        assert self.run is not None
+        self.run.history = ScalarHistory.of(metrics.steps, metrics.columns)
+        self.run.keyframes, self.run.marks = tuple(keyframes), folder_marks(events)
+        self.run.version += 1
         self._shown.clear()
-        self.begin(resume=path, paused=True, keep=False)
 
     def last_run(self) -> str:
         """The folder that holds what is shown, for the next start; empty when there is none."""
@@ -549,67 +792,256 @@ class Panel(QWidget):
             return self.session.spec.folder
         return ""
 
-    def _let_go(self) -> None:
-        """Part from the present run; it writes what it has and ends in the background."""
-        if self.session is not None:
-            self.session.request_close()
-            self.services.closing.append(self.session)
-            self.session = None
-        self.started = None
-        self._after_start.clear()
+    def _let_go(self, run: ActiveRun) -> None:
+        """Part from a run; it writes what it has and ends in the background."""
+        run.session.leash(None)
+        run.session.request_close()
+        self.services.closing.append(run.session)
+        if run in self.runs:
+            self.runs.remove(run)
+        if run is self.run:
+            self.run = None
 
     def act(self, action: Action) -> None:
-        """Send a request of the hand to the run, if there is one."""
+        """Send a request of the hand to the run, if there is one; it acts on the present."""
         if self.session is not None and self.state in ("starting", "running", "paused"):
+            self.past.go_live()
             self.session.act(action)
             self._version += 1
+
+    # --- the past  ----------
+
+    @Slot(object)
+    def _on_past_looked(self, record: Keyframe | None) -> None:
+        self._drawn_history = ()
+        if record is None and self.run is not None:
+            # What was last seen of the present, until there is something newer.
+            self._shown.clear()
+            self._version += 1
+            for name, figure in self.run.live.items():
+                if self.is_in_sight(name):
+                    self._show_figure(name, self.view(name), figure)
+        if self.is_text_shown():
+            self._update_text_numbers()
+        self.status_changed.emit()
+
+    @Slot()
+    def _on_past_rewind_requested(self) -> None:
+        if self.past.record is not None:
+            self.rewind(self.past.record)
+
+    @Slot()
+    def _on_past_fork_requested(self) -> None:
+        self.ask_fork()
+
+    def ask_fork(self) -> None:
+        """Ask what a fork is to do otherwise: from the keyframe that is looked at, else from the newest."""
+        record = self._fork_from()
+        if record is None or self.run is None or self.run.folder is None or self.method is None:
+            self.post("info", "There is nothing to fork from yet: press Train first.", key="fork")
+            return
+        try:
+            values = RunFolder(self.run.folder).keyframe_values(record)
+            settings = self.method.config.build(values)
+        except InputError as error:
+            self.post("error", str(error), key="fork")
+            return
+        self.fork_popup.ask(settings, record.step, self.method.learning_rate)
+
+    def _fork_from(self) -> Keyframe | None:
+        if self.past.record is not None:
+            return self.past.record
+        sound = [k for k in self.run.keyframes if k.finite] if self.run is not None else []
+        return sound[-1] if sound else None
+
+    @Slot(object, bool)
+    def _on_fork_popup_accepted(self, changes: Mapping[str, Any], together: bool) -> None:
+        record = self._fork_from()
+        # Qt would hand the keyboard to whatever comes next.
+        self.past.timeline.setFocus(Qt.FocusReason.OtherFocusReason)
+        if record is not None:
+            self.fork(record, changes, together=together)
+
+    @Slot(str)
+    def _on_past_branch_chosen(self, folder: str) -> None:
+        try:
+            self.open_run(Path(folder), beside=True)
+        except InputError as error:
+            self.post("error", str(error), key="branch")
+
+    @Slot(object)
+    def _on_past_space_chosen(self, space: int) -> None:
+        self.services.keyframe_space = space
+        for run in self.runs:
+            run.session.send(m.Space(space))
+        self.space_chosen.emit(space)
+
+    @Slot(str)
+    def _on_past_failed(self, sentence: str) -> None:
+        self.post("warning", sentence, key="past")
+
+    def rewind(
+        self, keyframe: Keyframe, changes: Mapping[str, Any] | None = None, *, train: bool | None = None
+    ) -> None:
+        """Train on from a keyframe of the run in focus; what lay after it is kept as a branch.
+
+        Parameters
+        ----------
+        keyframe : Keyframe
+        changes : mapping, optional
+            Live settings that are to be others from there on; all others are as they were then.
+        train : bool, optional
+            Whether to train at once; as before if not given.
+        """
+        run = self.run
+        if run is None or run.folder is None or self.form is None:
+            return
+        training = run.meant_to_train and run.state in ("running", "starting")
+        try:
+            self._set_form(run.folder, keyframe, changes or {})
+        except InputError as error:
+            self.post("error", str(error), key="rewind")
+            return
+        self.begin(
+            resume=run.folder,
+            keyframe=keyframe,
+            relation="rewind",
+            paused=not (training if train is None else train),
+            name=run.name,
+            detail=run.detail,
+        )
+
+    def fork(
+        self, keyframe: Keyframe, changes: Mapping[str, Any], *, train: bool = True, together: bool = False
+    ) -> None:
+        """Train a second run from a keyframe of the one in focus, with other settings, beside it.
+
+        A setting that the model is built from can differ only from the first step on: such a fork begins anew.
+        """
+        run = self.run
+        if run is None or run.folder is None or self.form is None or self.method is None:
+            return
+        anew = keyframe.step == 0 and bool(changes) and self.method.config.effect_of(changes) == "rebuild"
+        try:
+            self._set_form(run.folder, keyframe, changes)
+        except InputError as error:
+            self.post("error", str(error), key="fork")
+            return
+        self.set_lockstep(together)
+        detail = ", ".join(
+            f"{self.method.config.spec(k).label.lower()} {_plain(v)}" for k, v in changes.items()
+        )
+        self.begin(
+            resume=None if anew else run.folder,
+            keyframe=None if anew else keyframe,
+            relation="fork",
+            paused=not train,
+            beside=True,
+            detail=detail or f"from step {keyframe.step:,}",
+        )
+
+    def _set_form(self, folder: Path, keyframe: Keyframe, changes: Mapping[str, Any]) -> None:
+        """Put into the form what was in force at a keyframe, and what is to differ from it.
+
+        Raises
+        ------
+        InputError
+        """
+        assert self.form is not None and self.method is not None
+        values = {**RunFolder(folder).keyframe_values(keyframe), **changes}
+        self.form.set_values(self.method.config.build(values))
+        self.undo_stack.clear()
+
+    def go_back_from_divergence(self) -> None:
+        """Rewind to before the numbers left their scale, with a lower learning rate, and train on."""
+        diverged = self.run.diverged if self.run is not None else None
+        if diverged is None or diverged.keyframe is None:
+            return
+        changes = {diverged.setting: diverged.value} if diverged.setting else {}
+        self.rewind(diverged.keyframe, changes, train=True)
+
+    def look_at_divergence(self) -> None:
+        """Show what was seen when training diverged."""
+        diverged = self.run.diverged if self.run is not None else None
+        if diverged is not None:
+            self.past.look_at_step(diverged.step)
 
     # --- the round trip  ----------
 
     def tick(self, *, in_sight: bool) -> None:
         """Take what came, draw what is in sight, and ask for more; called by the window's timer."""
-        session = self.session
-        if session is None:
+        told = False
+        for run in list(self.runs):
+            told = self._take(run) or told
+        self.lockstep.tick(self.runs)
+        if in_sight and self.runs_page is not None and self.are_runs_shown():
+            self.runs_page.tick()
+        if told:
+            self._show_strip()
+            self.status_changed.emit()
+        focused = self.run
+        if focused is None:
             return
-        updates = session.drain()
+        frames, self._frames = self._frames, {}
+        if in_sight and self.are_runs_shown():
+            self.past.refresh(self._total())
+        elif in_sight and not self.is_text_shown():
+            self._draw(frames)
+            self._ask(focused.session)
+        elif in_sight:
+            self.past.poll()
+            self.past.refresh(self._total())
+            self._update_text_numbers()
+        for name in frames:
+            # A frame that came while nobody looked is dropped; the next one will be newer.
+            self._requested.pop(name, None)
+
+    def _take(self, run: ActiveRun) -> bool:
+        """Take what came of one run; true when its state or progress is another."""
+        updates = run.session.drain()
+        focused = run is self.run
         for batch in updates.scalars:
-            self.history.extend(batch.steps, batch.columns)
+            run.history.extend(batch.steps, batch.columns)
+        if updates.kept is not None:
+            run.keyframes, run.space = updates.kept.keyframes, updates.kept.space
+            run.version += 1
+        if updates.marks:
+            run.marks += updates.marks
+            run.version += 1
         if updates.started is not None:
-            self._take_started(updates.started)
+            self._take_started(run, updates.started)
         if updates.progress is not None:
-            self.progress = updates.progress
+            run.progress = updates.progress
         for answer in updates.answers:
-            if answer.error and answer.number != self._start_number and session.failure is None:
+            if answer.error and answer.number != run.start_number and run.session.failure is None:
                 self.post("error", answer.error, key="answer")
         for note in updates.notes:
             self.post(note.kind, note.text)
         if updates.failure is not None:
-            self._take_failure(updates.failure)
+            self._take_failure(run, updates.failure)
+        if updates.diverged is not None:
+            self._take_diverged(run, updates.diverged)
         for change in updates.states:
-            self._version += 1
-            if change.state == "paused" and change.message and not change.finished:
+            self._version += focused
+            if change.state == "paused" and change.message and not change.finished and run.diverged is None:
                 self.post("warning", change.message, key="paused")
-        if updates.states or updates.progress is not None or updates.started is not None:
-            self.status_changed.emit()
-        if in_sight and not self.is_text_shown():
-            self._draw(updates.frames)
-            self._ask(session)
-        elif in_sight:
-            self._update_text_numbers()
-        for name in updates.frames:
-            # A frame that came while nobody looked is dropped; the next one will be newer.
-            self._requested.pop(name, None)
+            if change.state == "running":
+                run.diverged = None
+        if focused:
+            self._frames.update(updates.frames)
+        run.live.update({name: frame.figure for name, frame in updates.frames.items()})
+        return bool(updates.states) or updates.progress is not None or updates.started is not None
 
-    def _take_started(self, started: m.Started) -> None:
+    def _take_started(self, run: ActiveRun, started: m.Started) -> None:
         assert self.form is not None and self.method is not None
-        self.started = started
+        run.started = started
         config = self.method.config.build(started.values)
-        self.form.set_running_config(config)
-        kind = started.data.get("kind", "")
-        if kind != self.kind:
-            self.kind = kind
-            self.ensure_arranged()
-        if self.session is not None:
+        if run is self.run:
+            self.form.set_running_config(config)
+            kind = started.data.get("kind", "")
+            if kind != self.kind:
+                self.kind = kind
+                self.ensure_arranged()
             # Live settings that were changed while the engine was being built.
             late = {
                 name: value
@@ -617,23 +1049,35 @@ class Panel(QWidget):
                 if config.spec(name).effect != "rebuild"
             }
             if late:
-                self.session.change(late)
-            for command in self._after_start:
-                self.session.send(command)
-            self._after_start.clear()
+                run.session.change(late)
+        for command in run.after_start:
+            run.session.send(command)
+        run.after_start.clear()
         notes = started.data.get("notes", "")
         if notes and notes != self._told_notes:
             self.post("info", notes, key="data")
         self._told_notes = notes
 
-    def _take_failure(self, failure: m.Failure) -> None:
+    def _take_failure(self, run: ActiveRun, failure: m.Failure) -> None:
         actions = [] if failure.kind == "input" else [("reset", "Start again")]
-        if failure.kind == "died" and self.session is not None and self.session.spec.folder:
+        if failure.kind == "died" and run.session.spec.folder:
             actions = [("continue", "Continue from the last keyframe"), *actions]
         if failure.remedy.startswith("fetch:"):
             actions = [(failure.remedy, "Download it")]
-        self._invite("The run has failed: the message above says why.")
+        if run is self.run:
+            self._invite("The run has failed: the message above says why.")
         self.post("error", failure.sentence, failure.details, actions, key="failure")
+
+    def _take_diverged(self, run: ActiveRun, diverged: m.Diverged) -> None:
+        run.diverged = diverged
+        actions = [("look-back", "Look at What Happened"), ("go-on", "Go On")]
+        if diverged.keyframe is not None:
+            lower = ""
+            if diverged.setting and self.method is not None:
+                label = self.method.config.spec(diverged.setting).label.lower()
+                lower = f" with {label} {diverged.value:g}"
+            actions = [("rewind-lower", f"Rewind to Step {diverged.keyframe.step:,}{lower}"), *actions]
+        self.post("warning", diverged.sentence, "", actions, key="paused")
 
     def continue_after_failure(self) -> None:
         """Go on from the newest keyframe of the run that ended."""
@@ -646,7 +1090,7 @@ class Panel(QWidget):
         return [name for name in computed if self.is_in_sight(name)]
 
     def _ask(self, session: Session) -> None:
-        if session.state not in ("running", "paused") or self.started is None:
+        if session.state not in ("running", "paused") or self.started is None or self.past.record is not None:
             return
         step = session.step
         wanted: list[str] = []
@@ -665,22 +1109,45 @@ class Panel(QWidget):
         session.want(names, now=now)
 
     def _draw(self, frames: Mapping[str, Frame]) -> None:
-        for name, frame in frames.items():
-            if name in self.docks:
-                self._show_figure(name, self.view(name), frame.figure)
-                self._shown[name] = (frame.step, self._requested.get(name, self._version))
+        if self.past.record is None:
+            for name, frame in frames.items():
+                if name in self.docks:
+                    self._show_figure(name, self.view(name), frame.figure)
+                    self._shown[name] = (frame.step, self._requested.get(name, self._version))
+        elif self.past.poll():
+            self._show_past()
+        self.past.refresh(self._total())
         now = time.monotonic()
-        if self.history.version != self._drawn_history and now - self._curves_at >= CURVES_EVERY:
-            self._drawn_history = self.history.version
+        drawn = (self.history.version, *(run.history.version for run in self.runs))
+        if drawn != self._drawn_history and now - self._curves_at >= CURVES_EVERY:
+            self._drawn_history = drawn
             self._curves_at = now
-            series = {
-                name: s.arrays()
-                for name in self.history.names()
-                if (s := self.history.series(name)) is not None
-            }
-            for name, dock in self.docks.items():
-                if isinstance(dock.view, CurveView) and self.is_in_sight(name):
-                    dock.view.update_series(series)
+            self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        series = self.history.series_arrays()
+        others = [
+            OtherRun(run.name, run.role, run.history.series_arrays())
+            for run in self.runs
+            if run is not self.run
+        ]
+        for name, dock in self.docks.items():
+            if isinstance(dock.view, CurveView) and self.is_in_sight(name):
+                dock.view.set_others([*others, *self.overlays])
+                dock.view.set_cursor(self.past.step)
+                dock.view.update_series(series)
+
+    def set_overlays(self, overlays: Sequence[OtherRun]) -> None:
+        """Show curves of other runs beside those of the run in focus."""
+        self.overlays = list(overlays)
+        self._drawn_history = ()
+
+    def _show_past(self) -> None:
+        """Show every picture in sight as it was at the keyframe that is looked at."""
+        for name in self._visible_views():
+            figure = self.past.figures.get(name)
+            if figure is not None and self.view(name).figure is not figure:
+                self._show_figure(name, self.view(name), figure)
 
     def _show_figure(self, name: str, view: FigureView, figure: Figure) -> None:
         if isinstance(figure, Film) and name in self.shared_films():
@@ -773,6 +1240,18 @@ class Panel(QWidget):
         """Show a message in the window."""
         self.message_posted.emit(kind, text, details, list(actions), f"{self.paper.id}/{key}" if key else "")
 
+    def shown_step(self) -> int:
+        """The step whose pictures are shown."""
+        if self.method is not None and self.past.step is not None:
+            return self.past.step
+        return self.session.step if self.session is not None else 0
+
+    def numbers(self) -> dict[str, float]:
+        """The scalars at the step that is shown."""
+        if self.method is not None and self.past.step is not None:
+            return self.history.at(self.past.step)
+        return self.history.latest()
+
     def figure(self, name: str) -> Figure | None:
         """What a view shows, for export."""
         return self.docks[name].view.figure if name in self.docks else None
@@ -809,4 +1288,9 @@ class Panel(QWidget):
 
     def close_run(self) -> None:
         """Ask the run to write what it has and end; the window waits for it."""
-        self._let_go()
+        for run in list(self.runs):
+            self._let_go(run)
+        if self.method is not None:
+            self.past.close()
+        if self.runs_page is not None:
+            self.runs_page.close_readers()

@@ -58,7 +58,8 @@ def start_export(panel: Panel, name: str, path: Path, window: MainWindow) -> Non
     if panel.started is not None and panel.session is not None:
         about |= {
             "run": panel.session.spec.run,
-            "step": panel.session.step,
+            "step": panel.shown_step(),
+            "preset": panel.session.spec.preset,
             "settings": dict(panel.started.values),
             "data": dict(panel.started.data),
         }

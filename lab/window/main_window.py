@@ -6,10 +6,13 @@ draws. Closing follows one path: ask every run to end, wait for them without blo
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import shiboken6
 from PySide6.QtCore import QByteArray, QCoreApplication, QEvent, QObject, QSize, Qt, QTimer, QUrl, Slot
@@ -20,6 +23,7 @@ from PySide6.QtGui import (
     QDesktopServices,
     QDragEnterEvent,
     QDropEvent,
+    QGuiApplication,
     QKeyEvent,
     QKeySequence,
     QResizeEvent,
@@ -43,9 +47,9 @@ from engines.config import find_preset
 from engines.errors import InputError
 from lab import papers
 from lab.panels.panel import Panel, Services
-from lab.runs.folder import is_run
+from lab.runs.folder import is_run, why, write_atomically
 from lab.runs.hosts import WorkerPool
-from lab.window.jobs import Job, Jobs
+from lab.window.jobs import Job
 from lab.window.preferences import Preferences
 from widgets.command_palette import CommandPalette
 from widgets.icons import icon
@@ -55,7 +59,20 @@ from widgets.shortcuts_sheet import ShortcutsSheet
 from widgets.theme import ThemeManager
 from widgets.transport import TransportBar
 
+if TYPE_CHECKING:
+    from lab.runs.shelf import ShelfRow
+    from lab.setup import Setup
+
+logger = logging.getLogger(__name__)
+
 TICK_MS = 33
+MOST_TOLD = 200
+"""Runs that were cut off of which it is remembered that they were told of."""
+SCHEME = "lab://"
+SETUP_FILES = (".toml", ".lab", ".png", ".svg", ".pdf")
+"""Files that may hold a setup."""
+PICTURES, ABOUT, RUNS = range(3)
+"""The tabs above a panel."""
 CLOSING_PATIENCE = 15.0
 """Seconds that a worker may take to write what it has when the window closes; then its process is ended."""
 NARROW_WINDOW = 1280
@@ -68,6 +85,13 @@ EXTRA_KEYS = {
         ("Double click", "Show everything"),
     ],
     "On the time slider": [("Left, Right", "One frame back, on"), ("Home, End", "First, last frame")],
+    "On the time line": [
+        ("Left, Right", "Keyframe before, after"),
+        ("Ctrl+Left, Ctrl+Right", "Event before, after"),
+        ("Home, End", "First keyframe, live"),
+        ("Space", "Play through the keyframes"),
+        ("Escape, L", "Back to live"),
+    ],
 }
 
 
@@ -94,11 +118,16 @@ class MainWindow(QMainWindow):
         self.preferences = preferences
         self.themes = themes
         self.services = Services(
-            pool, runs_folder, themes, preferences.get("where"), preferences.get("device")
+            pool,
+            runs_folder,
+            themes,
+            preferences.get("where"),
+            preferences.get("device"),
+            preferences.get("keyframe_space"),
         )
         self.panels: dict[str, Panel] = {}
         self.undo_group = QUndoGroup(self)
-        self.jobs = Jobs()
+        self.jobs = self.services.jobs
         self.ticks = 0
         self._preset_actions: list[QAction] = []
         self._closing = False
@@ -140,6 +169,7 @@ class MainWindow(QMainWindow):
         self.tabs.setExpanding(False)
         self.tabs.addTab("Pictures")
         self.tabs.addTab("About the paper")
+        self.tabs.addTab("Runs")
         self.tabs.currentChanged.connect(self._on_tabs_current_changed)
         head.addWidget(self.heading)
         head.addWidget(self.headline)
@@ -200,7 +230,12 @@ class MainWindow(QMainWindow):
         for action in self.transport.run_actions():
             run.addAction(action)
         run.addSeparator()
+        self._add(run, "Rewind to the step that is shown", "Ctrl+Shift+R", self._on_rewind_triggered)
+        self._add(run, "Fork…", "Ctrl+Shift+F", self._on_fork_triggered)
+        self._add(run, "Back to live", "Ctrl+L", self._on_live_triggered)
+        run.addSeparator()
         self._add(run, "Open a run…", "Ctrl+O", self._on_open_triggered)
+        self._add(run, "List of runs", "F3", self._on_runs_triggered)
         self._add(run, "Show the folder of runs", "", self._on_folder_triggered)
         run.addSeparator()
         where = run.addMenu("Train in")
@@ -222,6 +257,10 @@ class MainWindow(QMainWindow):
         ):
             action.setShortcut(keys)
             edit.addAction(action)
+        edit.addSeparator()
+        self._add(edit, "Copy setup as text", "Ctrl+Shift+C", self._on_copy_setup_triggered)
+        self._add(edit, "Paste setup", "Ctrl+Shift+V", self._on_paste_setup_triggered)
+        self._add(edit, "Save setup as a file…", "", self._on_save_setup_triggered)
         edit.addSeparator()
         self._add(edit, "Next preset", "Ctrl+]", self._on_next_preset_triggered)
         self._add(edit, "Previous preset", "Ctrl+[", self._on_previous_preset_triggered)
@@ -305,10 +344,12 @@ class MainWindow(QMainWindow):
         self.heading.setToolTip(paper.title)
         self.paper_list.set_current(paper.id)
         built = panel.method is not None
-        self.tabs.setTabEnabled(0, built)
-        self.tabs.setCurrentIndex(1 if not built or panel.is_text_shown() else 0)
+        for index in (PICTURES, RUNS):
+            self.tabs.setTabEnabled(index, built)
+        self.tabs.setCurrentIndex(
+            ABOUT if not built or panel.is_text_shown() else RUNS if panel.are_runs_shown() else PICTURES
+        )
         self._show_tab()
-        self.form_stack.setVisible(built)
         self.transport.setVisible(built)
         self._fill_view_menu()
         self._show_status(panel)
@@ -321,6 +362,7 @@ class MainWindow(QMainWindow):
         panel.status_changed.connect(self._on_panel_status_changed)
         panel.message_posted.connect(self._on_panel_message_posted)
         panel.export_requested.connect(self._on_panel_export_requested)
+        panel.space_chosen.connect(self._on_panel_space_chosen)
         self.panels[paper.id] = panel
         self.panel_stack.addWidget(panel)
         if panel.form is not None:
@@ -332,8 +374,15 @@ class MainWindow(QMainWindow):
         panel = self.current_panel()
         if panel is None:
             return
-        if self.tabs.currentIndex() == 1:
+        # The list of runs needs the room, and says itself what they were trained with.
+        roomy = self.width() >= NARROW_WINDOW or self.tabs.currentIndex() != RUNS
+        self.form_stack.setVisible(panel.method is not None and roomy)
+        if self.tabs.currentIndex() == ABOUT:
             panel.show_text()
+        elif self.tabs.currentIndex() == RUNS:
+            page = panel.show_runs()
+            if page is not None:
+                page.opened.connect(self._on_runs_page_opened, Qt.ConnectionType.UniqueConnection)
         else:
             panel.show_views()
 
@@ -364,9 +413,13 @@ class MainWindow(QMainWindow):
         self.transport.set_memory(progress.memory if progress is not None else None)
         if panel.started is not None and self.services.device == "auto":
             self.transport.set_device_text(panel.started.device)
-        newest = panel.history.latest().get(panel.method.headline)
-        number = "" if newest is None else f"{newest:#.3g}".removesuffix(".").replace("-", "−")
-        self.headline.setText(f"{panel.method.headline_label}  {number}" if number else "")
+        newest = panel.numbers().get(panel.method.headline)
+        known = newest is not None and not math.isnan(newest)
+        number = f"{newest:#.3g}".removesuffix(".").replace("-", "−") if known else ""
+        looking = f"  at step {panel.past.step:,}" if panel.past.step is not None else ""
+        self.headline.setText(
+            f"{panel.method.headline_label}  {number}{looking}" if number else looking.strip()
+        )
 
     # --- the timer  ----------
 
@@ -463,6 +516,16 @@ class MainWindow(QMainWindow):
             panel.reset()
         elif action == "continue":
             panel.continue_after_failure()
+        elif action.startswith("resume:"):
+            self.resume(action.removeprefix("resume:"))
+        elif action.startswith("open:"):
+            self.open_path(action.removeprefix("open:"))
+        elif action == "rewind-lower":
+            panel.go_back_from_divergence()
+        elif action == "look-back":
+            panel.look_at_divergence()
+        elif action == "go-on":
+            panel.play()
         elif action.startswith("fetch:"):
             self.fetch(action.removeprefix("fetch:"), panel)
 
@@ -501,6 +564,10 @@ class MainWindow(QMainWindow):
 
         self.jobs.start(key, work, done, progress)
 
+    @Slot(object)
+    def _on_panel_space_chosen(self, space: int) -> None:
+        self.preferences.set("keyframe_space", space)
+
     @Slot(str)
     def _on_panel_export_requested(self, name: str) -> None:
         from lab.window.export_dialog import export_view
@@ -527,13 +594,45 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_text_triggered(self) -> None:
-        self.tabs.setCurrentIndex(0 if self.tabs.currentIndex() and self.tabs.isTabEnabled(0) else 1)
+        back = self.tabs.currentIndex() == ABOUT and self.tabs.isTabEnabled(PICTURES)
+        self.tabs.setCurrentIndex(PICTURES if back else ABOUT)
+
+    @Slot()
+    def _on_runs_triggered(self) -> None:
+        if self.tabs.isTabEnabled(RUNS):
+            self.tabs.setCurrentIndex(PICTURES if self.tabs.currentIndex() == RUNS else RUNS)
+
+    @Slot()
+    def _on_runs_page_opened(self) -> None:
+        self.tabs.setCurrentIndex(PICTURES)
 
     @Slot()
     def _on_open_triggered(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a run", str(self.services.runs_folder))
         if path:
             self.open_path(path)
+
+    @Slot()
+    def _on_rewind_triggered(self) -> None:
+        panel = self.current_panel()
+        if panel is None or panel.method is None:
+            return
+        if panel.past.record is None:
+            panel.post(
+                "info", "Drag the time line to the step that you want to go back to first.", key="rewind"
+            )
+        else:
+            panel.rewind(panel.past.record)
+
+    @Slot()
+    def _on_fork_triggered(self) -> None:
+        if (panel := self.current_panel()) is not None and panel.method is not None:
+            panel.ask_fork()
+
+    @Slot()
+    def _on_live_triggered(self) -> None:
+        if (panel := self.current_panel()) is not None and panel.method is not None:
+            panel.past.go_live()
 
     @Slot()
     def _on_folder_triggered(self) -> None:
@@ -632,11 +731,12 @@ class MainWindow(QMainWindow):
                     f"The engine of '{panel.paper.id}' is not built yet, so this run cannot be shown."
                 )
             panel.open_run(Path(path))
+            self.tabs.setCurrentIndex(PICTURES)
         except InputError as error:
             self.messages.show_message("error", str(error), key="open")
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if event.mimeData().hasUrls():
+        if event.mimeData().hasUrls() or event.mimeData().text().strip().startswith(SCHEME):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
@@ -647,12 +747,26 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
             self.take_dropped(path)
             return
+        if event.mimeData().text().strip().startswith(SCHEME):
+            event.acceptProposedAction()
+            self.take_setup_text(event.mimeData().text())
 
     def take_dropped(self, path: str) -> None:
-        """A run folder is shown; data are put into the form of the paper in sight."""
+        """Open a run folder, a zipped run, a setup or a figure that carries one; data go into the paper in sight."""
+        from lab.setup import read_setup
+
         panel = self.current_panel()
+        kind = Path(path).suffix.lower()
         if is_run(path):
             self.open_path(path)
+        elif kind == ".zip" and panel is not None and (page := panel.show_runs()) is not None:
+            self.tabs.setCurrentIndex(RUNS)
+            page.take_zip(Path(path))
+        elif kind in SETUP_FILES and (kind in (".toml", ".lab") or self._carries_setup(path)):
+            try:
+                self.take_setup(read_setup(Path(path)))
+            except InputError as error:
+                self.messages.show_message("error", str(error), key="open")
         elif (
             panel is not None and panel.form is not None and "path" in type(panel.form.values()).model_fields
         ):
@@ -666,9 +780,142 @@ class MainWindow(QMainWindow):
         else:
             self.messages.show_message(
                 "error",
-                f"{path} is not a run folder, and this paper takes no data files: drop a run's folder.",
+                f"{path} is no run, setup or exported figure, and this paper takes no data files: drop a run's folder.",
                 key="open",
             )
+
+    def _carries_setup(self, path: str) -> bool:
+        """Whether a picture or a page was exported here; any other one is data."""
+        from lab.setup import read_setup
+
+        try:
+            read_setup(Path(path))
+        except InputError:
+            return False
+        return True
+
+    def take_setup_text(self, text: str) -> None:
+        """Put a setup that was pasted or dropped as text into its paper's form."""
+        from lab.setup import Setup
+
+        try:
+            self.take_setup(Setup.from_text(text))
+        except InputError as error:
+            self.messages.show_message("error", str(error), key="open")
+
+    def take_setup(self, setup: Setup) -> None:
+        """Put a setup into its paper's form, as one step of undo.
+
+        Raises
+        ------
+        InputError
+        """
+        panel = self.show_paper(setup.paper)
+        if panel.form is None or panel.method is None:
+            raise InputError(
+                f"The engine of '{panel.paper.id}' is not built yet, so this setup cannot be trained."
+            )
+        config = panel.method.config.build(setup.values)
+        panel.form.change(config.model_dump(), "Setup")
+        if setup.preset:
+            panel.form.set_preset(setup.preset)
+        then = "press Train" if panel.state == "idle" else "press Reset to train with it"
+        panel.post("info", f"The setup is in the form: {then}.", key="setup")
+
+    def present_setup(self) -> Setup | None:
+        """The setup that is in the form in sight; None for a paper without an engine."""
+        from lab.setup import Setup
+
+        panel = self.current_panel()
+        if panel is None or panel.form is None:
+            return None
+        preset = panel.form.preset()
+        values = panel.form.values().model_dump(mode="json")
+        return Setup(panel.paper.id, preset.id if preset is not None else "", values)
+
+    @Slot()
+    def _on_copy_setup_triggered(self) -> None:
+        if (setup := self.present_setup()) is not None:
+            QGuiApplication.clipboard().setText(setup.to_text())
+            self.messages.show_message("info", f"Copied {setup.to_text()}", key="setup")
+
+    @Slot()
+    def _on_save_setup_triggered(self) -> None:
+        if (setup := self.present_setup()) is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save the setup", str(Path.home() / f"{setup.paper}.toml"), "Setup (*.toml)"
+        )
+        if path:
+            self.save_setup(Path(path))
+
+    def save_setup(self, path: Path) -> None:
+        """Write the setup that is in the form as a file, which opens it again when it is dropped on the window."""
+        setup = self.present_setup()
+        if setup is None:
+            return
+        try:
+            write_atomically(path, setup.to_toml().encode())
+        except OSError as error:
+            self.messages.show_message("error", why(error, path), key="setup")
+        else:
+            self.messages.show_message("info", f"Saved {path}", key="setup")
+
+    @Slot()
+    def _on_paste_setup_triggered(self) -> None:
+        text = QGuiApplication.clipboard().text()
+        if text.strip():
+            self.take_setup_text(text)
+        else:
+            self.messages.show_message("info", "There is no text to paste: copy a setup first.", key="open")
+
+    # --- runs that did not end  ----------
+
+    def look_for_crashes(self) -> None:
+        """Look in the background for runs that were cut off, and offer to go on with the newest."""
+        from lab.runs.shelf import Shelf
+
+        folder = self.services.runs_folder
+        if folder.is_dir():
+            self.jobs.start("crashes", lambda job: Shelf(folder).crashed(), self._offer_crashed)
+
+    def _offer_crashed(self, future: Future[list[ShelfRow]]) -> None:
+        if future.exception() is not None:
+            logger.error("runs that did not end", exc_info=future.exception())
+            return
+        told = self.preferences.get("told_crashes")
+        here = [
+            str(run.folder) for panel in self.panels.values() for run in panel.runs if run.viewing is None
+        ]
+        known = {paper.id for paper in papers.papers() if paper.is_built}
+        rows = [
+            row
+            for row in future.result()
+            if row.id not in told and str(row.path) not in here and row.paper in known
+        ]
+        if not rows:
+            return
+        self.preferences.set("told_crashes", [*told, *(row.id for row in rows)][-MOST_TOLD:])
+        newest = rows[0]
+        more = f" {len(rows) - 1} more are in the lists of runs." if len(rows) > 1 else ""
+        self.messages.show_message(
+            "warning",
+            f"{newest.name} ({papers.find(newest.paper).short}) did not end: the lab or the machine stopped at step "
+            f"{newest.step:,}. Everything up to its last second is kept.{more}",
+            actions=[
+                (f"resume:{newest.path}", "Continue From Its Last Keyframe"),
+                (f"open:{newest.path}", "Look at It"),
+            ],
+            hide_after_ms=0,
+            key="crash",
+        )
+
+    def resume(self, path: str) -> None:
+        """Go on with a run that was cut off."""
+        self.open_path(path)
+        panel = self.current_panel()
+        if panel is not None and panel.viewing is not None and str(panel.viewing) == path:
+            panel.begin(resume=panel.viewing)
 
     # --- the end, and what is remembered  ----------
 
@@ -697,6 +944,7 @@ class MainWindow(QMainWindow):
         if target is None and isinstance(run, str) and run and is_run(run) and panel.session is None:
             self.open_path(run)
         self.transport.play_button.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.look_for_crashes()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
