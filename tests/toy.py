@@ -35,6 +35,27 @@ class ToySettings(Settings):
     memory_at: int = setting(
         0, label="Out of memory at", effect="live", minimum=0, maximum=10**9, group="Test"
     )
+    report_every: int = setting(
+        1, label="Report every", effect="live", minimum=1, maximum=10**9, unit="steps", group="Test"
+    )
+    cliff: float = setting(
+        1e6,
+        label="Cliff",
+        effect="live",
+        minimum=1e-6,
+        maximum=1e6,
+        group="Test",
+        help="A step size beyond it gives NaN.",
+    )
+    rot_at: int = setting(
+        0,
+        label="Rot at",
+        effect="live",
+        minimum=0,
+        maximum=10**9,
+        group="Test",
+        help="From this step on the state is not finite, although every scalar is.",
+    )
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,7 @@ class ToyEngine(Engine):
         if config.curvature == "long":
             self._curvature[0] = 100.0
         self._parameter = torch.ones(config.dimension, dtype=torch.float64)
+        self._moment = torch.zeros(1)
         self._count = 0
         self.figure_calls = 0
 
@@ -93,10 +115,14 @@ class ToyEngine(Engine):
         noise = torch.randn(self.config.dimension, generator=self._generator, dtype=torch.float64)
         gradient = self._curvature * self._parameter + 0.01 * noise
         self._parameter = self._parameter - self.config.step_size * gradient
-        return {
-            "loss": float((self._curvature * self._parameter**2).sum() / 2),
-            "step_size": self.config.step_size,
-        }
+        if self.config.step_size > self.config.cliff:
+            self._parameter = self._parameter * torch.nan
+        if self.config.rot_at == self._count:
+            self._moment = torch.full((1,), torch.inf)
+        scalars = {}
+        if self._count % self.config.report_every == 0:
+            scalars["loss"] = float((self._curvature * self._parameter**2).sum() / 2)
+        return scalars | {"step_size": self.config.step_size}
 
     def act(self, action: Action) -> Mapping[str, Any] | None:
         if not isinstance(action, MoveTo):
@@ -125,9 +151,17 @@ class ToyEngine(Engine):
         return {"loss": float((self._curvature * self._parameter**2).sum() / 2)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"parameter": self._parameter, "count": self._count, "noise": self._generator.get_state()}
+        return {
+            "parameter": self._parameter,
+            "moment": self._moment,
+            "count": self._count,
+            "noise": self._generator.get_state(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["parameter"].shape != self._parameter.shape:
+            raise ValueError(f"a parameter of {len(state['parameter'])} coordinates")
         self._parameter = state["parameter"].clone()
+        self._moment = state["moment"].clone()
         self._count = state["count"]
         self._generator.set_state(state["noise"])

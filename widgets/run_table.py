@@ -470,6 +470,9 @@ class RunDelegate(QStyledItemDelegate):
         row: TableRun = index.data(RunsModel.ROW_ROLE)
         ratio = option.widget.devicePixelRatioF() if option.widget is not None else 1.0
         theme = current_theme()
+        if index.column() == Column.NAME:
+            # Names of sister runs differ at their ends.
+            option.textElideMode = Qt.TextElideMode.ElideMiddle
         if index.column() == Column.STATE:
             # A ring moves in steps one can see.
             fraction = None if row.fraction is None else round(row.fraction, 2)
@@ -593,7 +596,7 @@ class RunsView(QTreeView):
         self.setEditTriggers(QAbstractItemView.EditTrigger.SelectedClicked)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.setMouseTracking(True)
 
     def event(self, event: QEvent) -> bool:

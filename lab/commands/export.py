@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from engines.config import near_misses
-from engines.errors import InputError
+from engines.errors import InputError, RunError
 from engines.figures import CurveSpec, Figure
 from lab import papers
 from lab.commands.listing import open_run
-from lab.runs.folder import RunFolder
+from lab.runs.folder import Keyframe, RunFolder
 
 
 def export_figure(options: argparse.Namespace) -> int:
@@ -30,7 +30,7 @@ def export_figure(options: argparse.Namespace) -> int:
     if options.columns > 1 and f"{name}-wide" in VENUES:
         name = f"{name}-wide"
     style = venue(name, theme=options.theme)
-    figure, step = figure_of(folder, options.figure, options.at)
+    figure, step, settings = figure_of(folder, options.figure, options.at)
     about: dict[str, Any] = {
         "paper": folder.info.paper,
         "figure": options.figure,
@@ -38,7 +38,7 @@ def export_figure(options: argparse.Namespace) -> int:
         "step": step,
         "seed": folder.info.seed,
         "preset": folder.info.preset,
-        "settings": folder.values(),
+        "settings": settings,
         "data": folder.info.data,
     }
     written = export(
@@ -48,8 +48,8 @@ def export_figure(options: argparse.Namespace) -> int:
     return 0
 
 
-def figure_of(folder: RunFolder, name: str, at: int | None = None) -> tuple[Figure, int]:
-    """A picture of a run at its newest keyframe, or at the one at or before a step, and the step.
+def figure_of(folder: RunFolder, name: str, at: int | None = None) -> tuple[Figure, int, dict[str, Any]]:
+    """A picture of a run at its newest keyframe, or at the one at or before a step; the step, and the settings then.
 
     Raises
     ------
@@ -74,18 +74,14 @@ def figure_of(folder: RunFolder, name: str, at: int | None = None) -> tuple[Figu
             series[scalar] = (metrics.steps[reported], column[reported], None, None)
         marks = {scalar: series[scalar] for scalar, _, _ in view.rules if scalar in series}
         last = int(metrics.steps[-1]) if len(metrics.steps) else 0
-        return curve_plot(
-            view, series, newest_values(marks), cursor=cursor
-        ), last if cursor is None else cursor
+        plot = curve_plot(view, series, newest_values(marks), cursor=cursor)
+        return plot, last if cursor is None else cursor, folder.values()
     if at is not None:
         record = folder.find_keyframe(at)
-        if record.frame:
-            from lab.runs.reader import read_frame
-
-            figures = read_frame(folder.path, record)
-            if name in figures:
-                return figures[name], record.step
-        state, values = folder.read_keyframe(record), folder.keyframe_values(record)
+        values = folder.keyframe_values(record)
+        if (kept := _kept_figure(folder, record, name)) is not None:
+            return kept, record.step, values
+        state = folder.read_keyframe(record)
     else:
         # What is damaged was told when the folder was opened.
         record, state, _ = folder.newest_state()
@@ -94,4 +90,15 @@ def figure_of(folder: RunFolder, name: str, at: int | None = None) -> tuple[Figu
 
     engine = papers.resolve(method.engine)(method.config.build(values), devices.choose("cpu"))
     engine.load_state_dict(state)
-    return engine.figures([name])[name], record.step
+    return engine.figures([name])[name], record.step, values
+
+
+def _kept_figure(folder: RunFolder, record: Keyframe, name: str) -> Figure | None:
+    """The picture that was kept with a keyframe; where there is none that can be read, the engine draws it again."""
+    from lab.runs.reader import read_frame
+
+    try:
+        return read_frame(folder.path, record).get(name)
+    except RunError:
+        # What is damaged was told when the folder was opened.
+        return None

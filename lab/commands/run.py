@@ -58,10 +58,11 @@ def _train_from(
     folder = RunFolder(source)
     if folder.info.paper != paper.id:
         raise InputError(f"{source} is a run of '{folder.info.paper}', not of '{paper.id}': name that paper.")
-    if getattr(options, "preset", None) or getattr(options, "settings", None) or options.seed is not None:
+    beginnings = [getattr(options, name, None) for name in ("preset", "settings", "setup", "seed")]
+    if any(beginning is not None for beginning in beginnings):
         raise InputError(
             "A run that goes on from another one has that one's settings: change live ones with --set, and leave "
-            "--preset, --settings and --seed away."
+            "--preset, --settings, --setup and --seed away."
         )
     if options.at is not None:
         keyframe = folder.find_keyframe(options.at)

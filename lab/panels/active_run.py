@@ -13,6 +13,9 @@ from lab.runs.folder import Keyframe
 from lab.runs.history import ScalarHistory
 from lab.runs.session import Session
 
+COLORS = (0, 1, 2, 4, 5, 7, 3, 6)
+"""The categories in the order in which runs get them: what the hand draws is pink as well, and yellow is faint on white."""
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -92,11 +95,11 @@ class ActiveRun:
         return self.state not in m.ENDED
 
     def values(self) -> Mapping[str, Any]:
-        """The settings that it began with."""
-        return self.started.values if self.started is not None else self.session.spec.values
-
-
-def clock_of(run_id: str) -> str:
-    """The time of day at which a run began, from its id."""
-    clock = [*run_id.split("-"), ""][1]
-    return f"{clock[:2]}:{clock[2:4]}:{clock[4:6]}" if len(clock) == 6 else run_id
+        """The settings in force: those that it began with, and what was changed live since."""
+        values = dict(self.started.values if self.started is not None else self.session.spec.values)
+        for mark in self.marks:
+            changed = mark.details.get("values")
+            # What it began with holds the changes before that.
+            if mark.kind == "change" and isinstance(changed, Mapping) and not mark.details.get("inherited"):
+                values.update(changed)
+        return values

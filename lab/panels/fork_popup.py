@@ -104,6 +104,7 @@ class ForkPopup(QFrame):
         self._field.set_value(self._value)
         self._field.setMaximumWidth(160)
         self._field.edited.connect(self._on_field_edited)
+        self._field.reverted.connect(self._on_field_reverted)
         self._row.insertWidget(2, self._field)
 
     @Slot(int)
@@ -125,6 +126,12 @@ class ForkPopup(QFrame):
             return
         self._field.set_invalid(False)
         self._field.set_value(self._value)
+        self.error_label.hide()
+
+    @Slot()
+    def _on_field_reverted(self) -> None:
+        if self._field is not None:
+            self._field.set_invalid(False)
         self.error_label.hide()
 
     @Slot()

@@ -30,6 +30,9 @@ class Lockstep:
 
     def pause(self, runs: Sequence[ActiveRun]) -> None:
         """Pause all at one step: the last that any of them may have begun."""
+        for run in runs:
+            if run.state == "starting":
+                run.session.pause()
         training = [run for run in runs if run.state == "running"]
         ahead = max((max(run.session.step, run.leash or 0) for run in training), default=0)
         self._pausing_at = ahead
@@ -38,9 +41,11 @@ class Lockstep:
 
     def tick(self, runs: Sequence[ActiveRun]) -> None:
         """Move the leashes on; called with the window's timer."""
-        training = [run for run in runs if run.state == "running"]
-        if not self.enabled or len(runs) < 2:
+        if not self.enabled:
             return
+        # A run that is only shown holds nobody back, nor does one that has done all of its steps.
+        held = [run for run in runs if run.viewing is None and run.is_alive and not run.session.is_finished]
+        training = [run for run in held if run.state == "running"]
         if self._pausing_at is not None:
             if all(run.session.step >= self._pausing_at for run in training):
                 for run in training:
@@ -50,7 +55,10 @@ class Lockstep:
             return
         if not training:
             return
-        slowest = min(run.session.step for run in runs if run.is_alive)
+        if len(held) < 2:
+            _leash(training[0], None)
+            return
+        slowest = min(run.session.step for run in held)
         rates = [run.progress.steps_per_second for run in training if run.progress is not None]
         # By the fastest: one that waits for the others, or was held back, would make the leash ever shorter.
         ahead = max(LEAST, round(AHEAD * max(rates, default=0.0)))

@@ -22,7 +22,8 @@ import io
 import itertools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +38,13 @@ from engines.config import Preset, Settings
 from engines.errors import InputError, SettingError
 from engines.figures import CurveSpec, Figure, Film, Frame
 from engines.method import Action, Method
-from lab.panels.active_run import ActiveRun, Branch, clock_of
+from lab.panels.active_run import COLORS, ActiveRun, Branch
 from lab.panels.fork_popup import ForkPopup
 from lab.panels.lockstep import Lockstep
 from lab.panels.time_machine import TimeMachine, folder_marks
 from lab.papers import Paper
 from lab.runs import messages as m
-from lab.runs.folder import BEFORE_CHANGE, Keyframe, RunFolder, new_run_id
+from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, RunFolder, clock_of, new_run_id
 from lab.runs.history import ScalarHistory
 from lab.runs.hosts import Where, WorkerPool
 from lab.runs.session import Session
@@ -66,6 +67,9 @@ logger = logging.getLogger(__name__)
 CURVES_EVERY = 0.1
 """Seconds between drawings of the curves: one more point in two thousand is not seen any sooner."""
 
+FOCUSED_WIDTH = 2.25
+"""Width in pixels of the curves of the run in focus, where others lie beside them."""
+
 NARROW = 760
 """Width of the docks' area in pixels below which most views share tabs."""
 
@@ -75,7 +79,19 @@ _NO_HISTORY = ScalarHistory()
 
 def _free_role(used: Sequence[str]) -> str:
     """The first colour that no other run has."""
-    return next((role for i in range(8) if (role := f"category-{i}") not in used), "category-7")
+    return next((role for i in COLORS if (role := f"category-{i}") not in used), f"category-{COLORS[0]}")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _has_failed(run: ActiveRun) -> bool:
+    return run.session.failure is not None
+
+
+def _has_diverged(run: ActiveRun) -> bool:
+    return run.diverged is not None
 
 
 def _plain(value: object) -> str:
@@ -132,12 +148,15 @@ class Panel(QWidget):
         Name of the view.
     space_chosen(int)
         Bytes that keyframes may take from now on.
+    messages_outdated(object)
+        Keys of messages about a run that is no longer in sight.
     """
 
     status_changed = Signal()
     message_posted = Signal(str, str, str, object, str)
     export_requested = Signal(str)
     space_chosen = Signal(object)
+    messages_outdated = Signal(object)
 
     def __init__(
         self, paper: Paper, method: Method | None, services: Services, parent: QWidget | None = None
@@ -162,6 +181,7 @@ class Panel(QWidget):
         self._version = 0
         self._requested: dict[str, int] = {}
         self._urgent: set[str] = set()
+        self._forked: Keyframe | None = None
         self._told_notes = ""
         self._shown: dict[str, tuple[int, int]] = {}
         self._drawn_history: tuple[int, ...] = ()
@@ -641,7 +661,13 @@ class Panel(QWidget):
                     key="run",
                 )
                 return
+        self.messages_outdated.emit(
+            [f"{self.paper.id}/{key}" for key in ("failure", "paused", "answer", "past")]
+        )
         before = self.run
+        if relation == "fork" and before is not None and keyframe is not None:
+            before.marks.append(m.Marked(keyframe.step, "fork", {"detail": detail}))
+            before.version += 1
         run = ActiveRun(Session(spec, self.services.pool.take(self.services.where)))
         run.meant_to_train = not paused
         run.viewing = None if keep else resume
@@ -671,6 +697,10 @@ class Panel(QWidget):
         """What a run that goes on from another one has behind it: scalars and branches up to there."""
         if before is None or before.folder != resume:
             return
+        if keyframe is None:
+            sound = [k for k in before.keyframes if k.finite and k.reason != DIVERGED]
+            keyframe = sound[-1] if sound else None
+        # Beyond the keyframe the steps are trained anew.
         step = keyframe.step if keyframe is not None else before.session.step
         run.history = before.history.upto(step)
         run.keyframes = tuple(k for k in before.keyframes if keyframe is None or k.place <= keyframe.place)
@@ -684,6 +714,8 @@ class Panel(QWidget):
     def _focus(self, run: ActiveRun | None) -> None:
         """Turn the views, the form and the transport to a run."""
         self.run = run
+        # It asks about the run that was in focus.
+        self.fork_popup.hide()
         self._drawn_history = ()
         self._requested.clear()
         self._urgent.clear()
@@ -698,16 +730,19 @@ class Panel(QWidget):
             return
         self._focus(run)
         self._shown.clear()
-        values = run.started.values if run.started is not None else run.session.spec.values
-        config = self.method.config.build(values)
+        config = self.method.config.build(run.values())
         self.form.set_values(config)
         self.form.set_preset(run.session.spec.preset)
-        if run.started is not None:
-            self.form.set_running_config(config)
+        self.form.set_running_config(config if run.started is not None else None)
         self.undo_stack.clear()
-        for name, figure in run.live.items():
-            if self.is_in_sight(name):
-                self._show_figure(name, self.view(name), figure)
+        if run.started is not None:
+            self._take_kind(run.started)
+        for name in self.method.figure_names():
+            if name not in run.live:
+                # What it shows is another run's.
+                self.view(name).clear("The picture of this run appears when it is drawn next.")
+            elif self.is_in_sight(name):
+                self._show_figure(name, self.view(name), run.live[name])
         self.status_changed.emit()
 
     def close_beside(self, key: str) -> None:
@@ -777,12 +812,55 @@ class Panel(QWidget):
             keep=False,
             beside=beside,
             name=folder.info.name or clock_of(folder.info.id),
+            detail=f"up to step {metrics.steps[-1]:,}" if len(metrics.steps) else "",
         )
         assert self.run is not None
         self.run.history = ScalarHistory.of(metrics.steps, metrics.columns)
         self.run.keyframes, self.run.marks = tuple(keyframes), folder_marks(events)
         self.run.version += 1
         self._shown.clear()
+        self._find_branches(self.run, folder)
+
+    def _find_branches(self, run: ActiveRun, folder: RunFolder) -> None:
+        """Look in the background for the runs that this one came from, and that came from it."""
+        from lab.runs.shelf import Shelf, ShelfRow
+
+        info, paper = folder.info, self.paper.id
+        # A folder that lies elsewhere has its relatives beside it.
+        shelf = Shelf(folder.path.parent)
+
+        def done(future: Future[list[ShelfRow]]) -> None:
+            if future.exception() is not None:
+                logger.error("the relatives of a run", exc_info=future.exception())
+                return
+            for row in future.result():
+                start = (
+                    info.parent_step
+                    if row.id == info.parent
+                    else row.parent_step
+                    if row.parent == info.id
+                    else -1
+                )
+                if start >= 0 and row.step > start:
+                    run.branches.append(Branch(start, row.step, clock_of(row.id), row.path))
+            run.version += 1
+
+        self.services.jobs.start(f"relatives/{info.id}", lambda job: shelf.rows(paper), done)
+
+    def show_run(self, path: Path) -> None:
+        """Bring a run into sight: the one that is here already, or from its folder; what trains goes on beside it.
+
+        Raises
+        ------
+        RunError
+            As `open_run`.
+        """
+        here = next((run for run in self.runs if run.folder is not None and _is_same(run.folder, path)), None)
+        if here is not None:
+            self.choose_run(here.key)
+            if here.is_alive:
+                return
+        self.open_run(path, beside=self.state in ("running", "starting"))
 
     def last_run(self) -> str:
         """The folder that holds what is shown, for the next start; empty when there is none."""
@@ -846,6 +924,7 @@ class Panel(QWidget):
         except InputError as error:
             self.post("error", str(error), key="fork")
             return
+        self._forked = record
         self.fork_popup.ask(settings, record.step, self.method.learning_rate)
 
     def _fork_from(self) -> Keyframe | None:
@@ -856,14 +935,17 @@ class Panel(QWidget):
 
     @Slot(object, bool)
     def _on_fork_popup_accepted(self, changes: Mapping[str, Any], together: bool) -> None:
-        record = self._fork_from()
         # Qt would hand the keyboard to whatever comes next.
         self.past.timeline.setFocus(Qt.FocusReason.OtherFocusReason)
-        if record is not None:
-            self.fork(record, changes, together=together)
+        if self._forked is not None:
+            self.fork(self._forked, changes, together=together)
 
     @Slot(str)
     def _on_past_branch_chosen(self, folder: str) -> None:
+        here = next((run for run in self.runs if run.folder == Path(folder)), None)
+        if here is not None:
+            self.choose_run(here.key)
+            return
         try:
             self.open_run(Path(folder), beside=True)
         except InputError as error:
@@ -954,7 +1036,8 @@ class Panel(QWidget):
 
     def go_back_from_divergence(self) -> None:
         """Rewind to before the numbers left their scale, with a lower learning rate, and train on."""
-        diverged = self.run.diverged if self.run is not None else None
+        run = self._turn_to(_has_diverged)
+        diverged = run.diverged if run is not None else None
         if diverged is None or diverged.keyframe is None:
             return
         changes = {diverged.setting: diverged.value} if diverged.setting else {}
@@ -962,9 +1045,14 @@ class Panel(QWidget):
 
     def look_at_divergence(self) -> None:
         """Show what was seen when training diverged."""
-        diverged = self.run.diverged if self.run is not None else None
-        if diverged is not None:
-            self.past.look_at_step(diverged.step)
+        run = self._turn_to(_has_diverged)
+        if run is not None and run.diverged is not None:
+            self.past.look_at_step(run.diverged.step)
+
+    def go_on_after_divergence(self) -> None:
+        """Train on, whatever the numbers are."""
+        self._turn_to(_has_diverged)
+        self.play()
 
     # --- the round trip  ----------
 
@@ -1019,14 +1107,16 @@ class Panel(QWidget):
             self.post(note.kind, note.text)
         if updates.failure is not None:
             self._take_failure(run, updates.failure)
-        if updates.diverged is not None:
-            self._take_diverged(run, updates.diverged)
         for change in updates.states:
             self._version += focused
-            if change.state == "paused" and change.message and not change.finished and run.diverged is None:
-                self.post("warning", change.message, key="paused")
             if change.state == "running":
                 run.diverged = None
+            elif change.state == "paused" and change.message and not change.finished:
+                # Of a divergence more is told below.
+                if updates.diverged is None and run.diverged is None:
+                    self.post("warning", self._told_of(run, change.message), key="paused")
+        if updates.diverged is not None:
+            self._take_diverged(run, updates.diverged)
         if focused:
             self._frames.update(updates.frames)
         run.live.update({name: frame.figure for name, frame in updates.frames.items()})
@@ -1038,10 +1128,7 @@ class Panel(QWidget):
         config = self.method.config.build(started.values)
         if run is self.run:
             self.form.set_running_config(config)
-            kind = started.data.get("kind", "")
-            if kind != self.kind:
-                self.kind = kind
-                self.ensure_arranged()
+            self._take_kind(started)
             # Live settings that were changed while the engine was being built.
             late = {
                 name: value
@@ -1058,6 +1145,13 @@ class Panel(QWidget):
             self.post("info", notes, key="data")
         self._told_notes = notes
 
+    def _take_kind(self, started: m.Started) -> None:
+        """Show the views that fit the data."""
+        kind = started.data.get("kind", "")
+        if kind != self.kind:
+            self.kind = kind
+            self.ensure_arranged()
+
     def _take_failure(self, run: ActiveRun, failure: m.Failure) -> None:
         actions = [] if failure.kind == "input" else [("reset", "Start again")]
         if failure.kind == "died" and run.session.spec.folder:
@@ -1066,7 +1160,18 @@ class Panel(QWidget):
             actions = [(failure.remedy, "Download it")]
         if run is self.run:
             self._invite("The run has failed: the message above says why.")
-        self.post("error", failure.sentence, failure.details, actions, key="failure")
+        self.post("error", self._told_of(run, failure.sentence), failure.details, actions, key="failure")
+
+    def _told_of(self, run: ActiveRun, sentence: str) -> str:
+        """What is told of a run; where there are several, with its name."""
+        return f"{run.name}: {sentence}" if len(self.runs) > 1 else sentence
+
+    def _turn_to(self, is_meant: Callable[[ActiveRun], bool]) -> ActiveRun | None:
+        """Put the run in focus that a message is about; None when it is not there any more."""
+        among = [run for run in self.runs if is_meant(run)]
+        if among and self.run not in among:
+            self.choose_run(among[0].key)
+        return self.run if among else None
 
     def _take_diverged(self, run: ActiveRun, diverged: m.Diverged) -> None:
         run.diverged = diverged
@@ -1077,13 +1182,19 @@ class Panel(QWidget):
                 label = self.method.config.spec(diverged.setting).label.lower()
                 lower = f" with {label} {diverged.value:g}"
             actions = [("rewind-lower", f"Rewind to Step {diverged.keyframe.step:,}{lower}"), *actions]
-        self.post("warning", diverged.sentence, "", actions, key="paused")
+        self.post("warning", self._told_of(run, diverged.sentence), "", actions, key="paused")
 
     def continue_after_failure(self) -> None:
-        """Go on from the newest keyframe of the run that ended."""
-        folder = self.session.spec.folder if self.session is not None else None
+        """Go on from the newest keyframe of the run that failed."""
+        run = self._turn_to(_has_failed)
+        folder = run.session.spec.folder if run is not None else None
         if folder is not None and Path(folder).exists():
             self.begin(resume=Path(folder))
+
+    def start_again_after_failure(self) -> None:
+        """Begin the run that failed again from step 0."""
+        self._turn_to(_has_failed)
+        self.reset()
 
     def _visible_views(self) -> list[str]:
         computed = self.method.figure_names() if self.method is not None else ()
@@ -1131,11 +1242,20 @@ class Panel(QWidget):
             for run in self.runs
             if run is not self.run
         ]
+        others += self.overlays
         for name, dock in self.docks.items():
-            if isinstance(dock.view, CurveView) and self.is_in_sight(name):
-                dock.view.set_others([*others, *self.overlays])
-                dock.view.set_cursor(self.past.step)
-                dock.view.update_series(series)
+            if not isinstance(dock.view, CurveView) or not self.is_in_sight(name):
+                continue
+            own = series
+            if others and self.run is not None:
+                # Beside others a run's colour says which run it is, for the one in focus as well.
+                focused = OtherRun(self.run.name, self.run.role, series, FOCUSED_WIDTH)
+                dock.view.set_others([*others, focused])
+                own = {scalar: series[scalar] for scalar, _, _ in dock.view.spec.rules if scalar in series}
+            else:
+                dock.view.set_others([])
+            dock.view.set_cursor(self.past.step)
+            dock.view.update_series(own)
 
     def set_overlays(self, overlays: Sequence[OtherRun]) -> None:
         """Show curves of other runs beside those of the run in focus."""

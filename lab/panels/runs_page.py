@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QFile, Qt, QUrl, Signal, Slot
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
     QFileDialog,
     QFrame,
@@ -29,10 +30,10 @@ from PySide6.QtWidgets import (
 )
 
 from engines.errors import InputError, RunError
-from engines.figures import CurveSpec, Film
-from lab.panels.active_run import clock_of
+from engines.figures import CurveSpec, Figure, Film, Panels, at
+from lab.panels.active_run import COLORS
 from lab.runs.aggregate import Band, band, group_by_setting, one_per_seed
-from lab.runs.folder import Keyframe, RunFolder
+from lab.runs.folder import Keyframe, RunFolder, clock_of
 from lab.runs.history import ScalarHistory
 from lab.runs.lock import is_held
 from lab.runs.reader import FrameReader
@@ -58,6 +59,9 @@ MOST_CURVES = 24
 
 MOST_BANDS = 64
 """Bands that are remembered."""
+
+NARROW_HEIGHT = 420
+"""Pixels below which two pictures find no room above each other."""
 
 LIVE_EVERY = 0.2
 """Seconds between pictures of a run that trains, beside another."""
@@ -94,6 +98,7 @@ class RunsPage(QWidget):
         self._bands: dict[tuple[object, ...], Band | None] = {}
         self._stale = False
         """Whether something came that is not drawn yet."""
+        self._closed = False
         self._set_up()
 
     # --- building  ----------
@@ -206,6 +211,8 @@ class RunsPage(QWidget):
 
         def finished(future: Future[Any]) -> None:
             self._waiting.discard(key)
+            if self._closed:
+                return
             error = future.exception()
             if error is None:
                 done(future.result())
@@ -230,7 +237,7 @@ class RunsPage(QWidget):
         return TableRun(
             key=str(row.path),
             name=row.name,
-            role=role_of(row),
+            role=self._role(row),
             shown=row.label.shown,
             state=row.state,
             differing=self._differing_text(row.differing),
@@ -254,6 +261,15 @@ class RunsPage(QWidget):
                 spec = self._method.config.spec(name)
                 parts.append(f"{spec.label.lower()} {value_text(spec, value)}")
         return ", ".join(parts)
+
+    def _role(self, row: ShelfRow) -> str:
+        """A run's colour: what the person chose, else what it has in the panel, else its own."""
+        active = next((run for run in self._panel.runs if run.folder == row.path), None)
+        if active is None:
+            return role_of(row)
+        if row.label.color is not None:
+            active.role = role_of(row)
+        return active.role
 
     def _legend(self, row: ShelfRow) -> str:
         return short_name(row, self._differing_text(row.differing))
@@ -316,6 +332,9 @@ class RunsPage(QWidget):
             self._draw()
         elif action == "delete":
             self.delete(keys)
+        elif action == "zip":
+            for key in keys:
+                self._zip(key)
         elif keys:
             key = keys[0]
             {
@@ -324,27 +343,25 @@ class RunsPage(QWidget):
                 "duplicate": self._duplicate,
                 "copy-setup": self._copy_setup,
                 "folder": self._show_folder,
-                "zip": self._zip,
             }[action](key)
 
     def _open(self, key: str) -> None:
-        panel = self._panel
-        active = next((run for run in panel.runs if str(run.folder) == key), None)
         try:
-            if active is not None:
-                panel.choose_run(active.key)
-            else:
-                # What trains goes on: the run that is opened stands beside it.
-                panel.open_run(Path(key), beside=panel.state in ("running", "starting"))
+            self._panel.show_run(Path(key))
         except InputError as error:
-            panel.post("error", str(error), key="runs")
+            self._panel.post("error", str(error), key="runs")
             return
         self.opened.emit()
 
     def _continue(self, key: str) -> None:
         self._open(key)
-        if self._panel.viewing is not None:
-            self._panel.begin(resume=self._panel.viewing)
+        run = self._panel.run
+        if run is None or str(run.folder) != key:
+            return
+        if run.viewing is not None:
+            self._panel.begin(resume=run.viewing)
+        else:
+            self._panel.play()
 
     def _duplicate(self, key: str) -> None:
         row = self._rows.get(key)
@@ -462,7 +479,7 @@ class RunsPage(QWidget):
         """Curves of the runs with an open eye, for the panel's own views; those in sight there are left out."""
         active = {str(run.folder) for run in self._panel.runs}
         return [
-            OtherRun(self._legend(row), role_of(row), self._curves[key][1])
+            OtherRun(self._legend(row), self._role(row), self._curves[key][1])
             for key, row in self._rows.items()
             if row.label.shown and key not in active and key in self._curves
         ][:MOST_CURVES]
@@ -515,7 +532,7 @@ class RunsPage(QWidget):
                 rows = [row for row in rows if row not in group]
         view.set_bands(bands)
         view.set_others(
-            [OtherRun(self._legend(row), role_of(row), self._curves[str(row.path)][1]) for row in rows]
+            [OtherRun(self._legend(row), self._role(row), self._curves[str(row.path)][1]) for row in rows]
         )
         view.update_series({})
         self.stack.setCurrentWidget(view)
@@ -557,7 +574,8 @@ class RunsPage(QWidget):
         self.stack.setCurrentWidget(self.comparison)
 
     def close_readers(self) -> None:
-        """End the threads that read pictures."""
+        """End the threads that read pictures; what is still under way in the background is not shown any more."""
+        self._closed = True
         self.comparison.close_readers()
 
 
@@ -581,7 +599,7 @@ class _Comparison(QWidget):
         self.slider.valueChanged.connect(self._on_slider_value_changed)
         self.step_label = QLabel(self)
         self.step_label.setProperty("role", "number")
-        pictures = QHBoxLayout()
+        self._pictures = pictures = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         pictures.setSpacing(8)
         for title, view in zip(self.titles, self.views, strict=True):
             title.setProperty("role", "heading")
@@ -603,7 +621,7 @@ class _Comparison(QWidget):
         splitter.addWidget(left)
         splitter.addWidget(self.difference)
         splitter.setStretchFactor(0, 1)
-        splitter.setSizes([700, 220])
+        splitter.setSizes([640, 280])
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(splitter)
@@ -677,8 +695,8 @@ class _Comparison(QWidget):
         live = time.monotonic() - self._live_at > LIVE_EVERY and self.slider.value() == self.slider.maximum()
         for index, row in enumerate(self._rows):
             found = self._readers[index].poll() if self._readers else None
-            if found is not None and found[0] == row.path and not isinstance(found[2], RunError):
-                self._draw(index, found[2].get(self._name))
+            if found is not None and found[0] == row.path:
+                self._take(index, found[2])
             run = next(
                 (run for run in self._panel.runs if run.folder == row.path and run.state == "running"), None
             )
@@ -689,9 +707,23 @@ class _Comparison(QWidget):
                     self.titles[index].setText(f"{short_name(row)}, live")
                     self._draw(index, run.live[self._name])
 
-    def _draw(self, index: int, figure: Any) -> None:
-        if figure is None or figure is self.views[index].figure:
+    def _take(self, index: int, found: Mapping[str, Figure] | RunError) -> None:
+        if isinstance(found, RunError):
+            self.views[index].clear(str(found))
+        elif self._name in found:
+            self._draw(index, found[self._name])
+        else:
+            self.views[index].clear("This run has no such picture.")
+
+    def _draw(self, index: int, figure: Figure) -> None:
+        if figure is self.views[index].figure:
             return
+        still = at(figure)
+        # Wide pictures stand above each other.
+        wide = isinstance(still, Panels) and still.columns > 1 and self.height() > NARROW_HEIGHT
+        self._pictures.setDirection(
+            QBoxLayout.Direction.TopToBottom if wide else QBoxLayout.Direction.LeftToRight
+        )
         before = self.views[index].frame if isinstance(figure, Film) else 0
         had = self.views[index].figure is not None
         self.views[index].set_figure(figure)
@@ -712,5 +744,5 @@ def short_name(row: ShelfRow, differing: str = "") -> str:
 
 def role_of(row: ShelfRow) -> str:
     """A run's colour: the one that was chosen, else one that stays the same from its id."""
-    index = row.label.color if row.label.color is not None else sum(row.id.encode()) % 7
+    index = row.label.color if row.label.color is not None else COLORS[sum(row.id.encode()) % 6]
     return f"category-{index}"

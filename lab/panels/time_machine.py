@@ -14,7 +14,7 @@ from engines.errors import RunError
 from engines.figures import Figure
 from lab.panels.active_run import ActiveRun
 from lab.runs import messages as m
-from lab.runs.folder import Keyframe
+from lab.runs.folder import Keyframe, bytes_of
 from lab.runs.reader import FrameReader
 from widgets.timeline import Timeline, TimelineBranch, TimelineKeyframe, TimelineMark
 
@@ -91,8 +91,9 @@ class TimeMachine(QObject):
         run = self._run
         if run is None:
             return
-        first = run.keyframes[0].step if run.keyframes else 0
-        self.timeline.set_span(first, max(run.session.step, first), total)
+        first, last = (run.keyframes[0].step, run.keyframes[-1].step) if run.keyframes else (0, 0)
+        # A run that goes on from a keyframe is there from the start.
+        self.timeline.set_span(first, max(run.session.step, last), total)
         drawn = (run.version, run.key)
         if drawn == self._drawn:
             return
@@ -105,7 +106,7 @@ class TimeMachine(QObject):
         self.timeline.set_branches(
             [TimelineBranch(b.start, b.end, b.name, str(b.folder)) for b in run.branches]
         )
-        self.timeline.set_space(sum({k.file: k.bytes for k in run.keyframes}.values()), run.space)
+        self.timeline.set_space(bytes_of(run.keyframes), run.space)
         if self._record is not None:
             self._place()
 
@@ -208,6 +209,8 @@ def _words(mark: m.Marked) -> str:
             return f"By hand: {details.get('action', '')}"
         case "divergence":
             return str(details.get("sentence", "Training diverged"))
+        case "fork":
+            return f"Forked: {details.get('detail', '')}"
         case "branch":
             verb = {"fork": "Forked from", "rewind": "Rewound in", "continue": "Continued from"}
             return f"{verb.get(str(details.get('relation')), 'Continued from')} {details.get('parent', '')}"

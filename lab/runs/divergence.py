@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-
-from engines.errors import RunError
 
 MINUSCULE = 1e-6
 """A range below this part of the magnitude is rounding, not a scale."""
@@ -19,19 +16,6 @@ LEAST_PART = 0.1
 """A range below this part of the magnitude counts as that much: a jump off a flat plateau is none yet."""
 
 _LARGEST = sys.float_info.max
-
-_STATE = {
-    "fired": bool,
-    "settled": int,
-    "worst": float,
-    "best": float,
-    "next_worst": float,
-    "next_best": float,
-    "next_count": int,
-    "new_worst": float,
-    "new_best": float,
-    "new_count": int,
-}
 
 
 class DivergenceDetector:
@@ -151,25 +135,3 @@ class DivergenceDetector:
         if extent > MINUSCULE * magnitude:
             self._limit = self._worst
             self._bound = self._worst + self._factor * max(extent, LEAST_PART * magnitude)
-
-    def state(self) -> dict[str, bool | int | float]:
-        """All that it has learnt, as plain values."""
-        return {name: kind(getattr(self, f"_{name}")) for name, kind in _STATE.items()}
-
-    def load(self, state: Mapping[str, object]) -> None:
-        """Go on from what another detector had learnt.
-
-        Raises
-        ------
-        RunError
-            When the state is not one of a detector.
-        """
-        for name, kind in _STATE.items():
-            if type(state.get(name)) is not kind:
-                raise RunError(
-                    f"The scale of the watched scalar cannot be read (it has no '{name}'): choose another keyframe."
-                )
-        for name in _STATE:
-            setattr(self, f"_{name}", state[name])
-        self.calm = not self._fired
-        self._measure()

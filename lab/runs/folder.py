@@ -30,7 +30,7 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,12 @@ class Metrics:
     columns: dict[str, np.ndarray]
     seconds: np.ndarray
     damage: list[str] = field(default_factory=list)
+
+    def upto(self, step: int) -> Metrics:
+        """Those up to a step; the arrays are shared."""
+        count = int(np.searchsorted(self.steps, step, side="right"))
+        columns = {name: column[:count] for name, column in self.columns.items()}
+        return Metrics(self.steps[:count], columns, self.seconds[:count], self.damage)
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,12 @@ class RunStatus:
 def new_run_id(paper: str) -> str:
     """An id that sorts by time and is a valid folder name everywhere."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{paper}-{secrets.token_hex(2)}"
+
+
+def clock_of(run_id: str) -> str:
+    """The time of day at which a run began, from its id; the id itself where it has another form."""
+    clock = [*run_id.split("-"), ""][1]
+    return f"{clock[:2]}:{clock[2:4]}:{clock[4:6]}" if len(clock) == 6 and clock.isdigit() else run_id
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -348,9 +360,10 @@ class RunFolder:
                     f"{self.path / 'keyframes.jsonl'} has a line of an unknown form: it is left out."
                 )
                 continue
-            if (self.path / "keyframes" / record.file).is_file():
-                found[record.place] = record
-        return [found[place] for place in sorted(found)], damage
+            found[record.place] = record
+        # What a later line took the place of is gone even where another keyframe still needs its file.
+        there = [found[place] for place in sorted(found)]
+        return [k for k in there if (self.path / "keyframes" / k.file).is_file()], damage
 
     def newest_sound_keyframe(self) -> Keyframe:
         """The newest keyframe that training can go on from.
@@ -469,13 +482,12 @@ class RunFolder:
             if isinstance(status.state, str) and all(type(number) is int for number in numbers):
                 return status
         metrics = self.metrics()
-        size = sum({record.file: record.bytes for record in self.keyframes()[0]}.values())
         return RunStatus(
             self.last_state(),
             int(metrics.steps[-1]) if len(metrics.steps) else 0,
             int(self.values().get("steps", 0)),
             float(metrics.seconds[-1]) if len(metrics.seconds) else 0.0,
-            keyframe_bytes=size,
+            keyframe_bytes=bytes_of(self.keyframes()[0]),
         )
 
     def damage(self) -> list[str]:
@@ -563,6 +575,14 @@ def _keyframe_of(content: Mapping[str, Any]) -> Keyframe:
     ):
         raise ValueError("the file has another name")
     return record
+
+
+def bytes_of(keyframes: Iterable[Keyframe]) -> int:
+    """What states and pictures take on the disk; some share their files."""
+    files: dict[tuple[str, str], int] = {}
+    for record in keyframes:
+        files["state", record.file], files["pictures", record.frame] = record.size, record.frame_size
+    return sum(files.values())
 
 
 def is_run(path: Path | str) -> bool:

@@ -22,7 +22,7 @@ from engines.config import Settings
 from engines.errors import InputError, RunError
 from engines.method import Method
 from lab import papers
-from lab.runs.folder import Metrics, RunFolder, RunStatus, why, write_atomically
+from lab.runs.folder import Metrics, RunFolder, RunStatus, clock_of, why, write_atomically
 from lab.runs.lock import is_held
 from lab.runs.messages import ENDED
 
@@ -428,7 +428,7 @@ def _read(path: Path, methods: _Methods) -> ShelfRow:
         path=path,
         id=info.id,
         paper=info.paper,
-        name=label.name or info.name or f"{methods.title(info.paper, info.preset)} · {created[11:19]}",
+        name=label.name or info.name or f"{methods.title(info.paper, info.preset)} · {clock_of(info.id)}",
         preset=info.preset,
         seed=seed,
         values=values,

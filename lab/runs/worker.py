@@ -27,7 +27,7 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from engines import figures as vocabulary
 from engines.errors import InputError, RunError
 from lab.runs import messages as m
 from lab.runs.divergence import DivergenceDetector
-from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, RunFolder, RunInfo, RunStatus
+from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, Metrics, RunFolder, RunInfo, RunStatus
 from lab.runs.keeper import Keeper
 from lab.runs.writer import RunWriter
 
@@ -46,6 +46,7 @@ SCALARS_EVERY = 1 / 30  # s between batches of scalars to the session
 FLUSH_EVERY = 0.5  # s between writes of the metrics: what kill -9 can take
 PROGRESS_EVERY = 0.25  # s
 STATUS_EVERY = 2.0  # s between notes for lists of runs
+REMEMBERED = 2000  # values of the watched scalar from which a run that goes on learns what is usual
 LEASH_PATIENCE = 0.25  # s that a run at the end of its leash waits before it reports again
 YOUNG = 3.0  # s after the start in which pictures may take YOUNG_SHARE of the time
 YOUNG_SHARE = 0.2
@@ -78,6 +79,7 @@ class Worker:
         self._step = self._first_step = 0
         self._steps_left = -1  # until the next pause; negative: no end
         self._wanted: dict[str, None] = {}
+        self._told: set[str] = set()
         self._due = {"fast": 0.0, "slow": 0.0}
         self._costs: dict[str, str] = {}
         self._rows: list[tuple[int, Mapping[str, float]]] = []
@@ -232,7 +234,7 @@ class Worker:
             self._change_state("paused", _ALL_DONE if done else "", finished=done)
         else:
             self._play(-1)
-        if self._writer is not None and not self._writer.keyframes:
+        if self._writer is not None and all(k.step != self._step for k in self._writer.keyframes):
             # After the state is told: its pictures take a moment. They are the first that the person sees.
             self._keyframe("first")
         if waits:
@@ -251,10 +253,11 @@ class Worker:
         engine_class = resolve(spec.engine)
         config = engine_class.method.config.build(spec.values)
         engine: Engine = engine_class(config, device)
-        source, record = self._take_up(engine, spec)
+        source, record, values = self._take_up(engine, spec)
         step = record.step if record is not None else 0
         self._step = self._first_step = step
         self._trained = record.seconds if record is not None else 0.0
+        past = source.metrics().upto(step) if source is not None else None
         data = dict(engine.data_description())
         inherited: list[dict[str, Any]] = []
         if spec.folder is not None:
@@ -275,7 +278,7 @@ class Worker:
             )
             self._writer = RunWriter(Path(spec.folder), info, config.to_toml(spec.paper))
             if source is not None and record is not None:
-                inherited = self._writer.inherit(source, record, spec.relation)
+                inherited = self._writer.inherit(source, record, spec.relation, past)
         self._engine = engine
         self._costs = {
             view.name: view.cost for view in engine.method.views if isinstance(view, vocabulary.FigureSpec)
@@ -285,6 +288,8 @@ class Worker:
         self._watched = engine.method.watched or engine.method.headline
         self._detector = DivergenceDetector(engine.method.maximise)
         self._calm_step = step  # the newest at which the watched scalar lay where it used to
+        if past is not None:
+            self._learn_scale(past)
         self._began = time.monotonic()
         self._next_send = self._next_flush = self._next_progress = self._next_status = 0.0
         self._rate = _Rate()
@@ -296,21 +301,27 @@ class Worker:
                 engine, self._writer, spec.keyframe_space, self._all_pictures, self._tell_kept
             )
             self._keeper.start()
+            if past is not None:
+                self._keeper.take_up(step, past, values)
             for event in inherited:
                 self._report(m.Marked(event["step"], event["kind"], event))
             if source is not None:
                 self._warn_of_replay(source, self._writer)
             self._tell_kept()
 
-    def _take_up(self, engine: Engine, spec: m.RunSpec) -> tuple[RunFolder | None, Keyframe | None]:
+    def _take_up(
+        self, engine: Engine, spec: m.RunSpec
+    ) -> tuple[RunFolder | None, Keyframe | None, Mapping[str, Any]]:
         """Put the engine into the state of the keyframe that the run begins with, if it begins with one.
+
+        Returns the run that it is from, the keyframe, and the settings in force in it.
 
         Raises
         ------
         RunError
         """
         if spec.resume is None:
-            return None, None
+            return None, None, {}
         source = RunFolder(spec.resume)
         if source.info.paper != spec.paper:
             raise RunError(
@@ -326,6 +337,7 @@ class Worker:
             state = source.read_keyframe(record)
         else:
             record, state, damage = source.newest_state()
+        values = source.keyframe_values(record)
         try:
             engine.load_state_dict(state)
         except Exception as error:
@@ -339,7 +351,18 @@ class Worker:
             ) from error
         for sentence in damage:
             self._report(m.Note(sentence, "warning", record.step))
-        return source, record
+        return source, record, values
+
+    def _learn_scale(self, past: Metrics) -> None:
+        """Watch as if this run had reported what lies before it."""
+        values = past.columns.get(self._watched)
+        if values is None:
+            return
+        reported = np.flatnonzero(np.isfinite(values))[-REMEMBERED:]
+        for step, value in zip(past.steps[reported].tolist(), values[reported].tolist(), strict=True):
+            self._detector.update(value)
+            if self._detector.calm:
+                self._calm_step = step
 
     def _warn_of_replay(self, source: RunFolder, writer: RunWriter) -> None:
         """Say why the numbers may not repeat those of the run that this one came from."""
@@ -416,6 +439,12 @@ class Worker:
                     continue
                 if self._leash is not None and self._step >= self._leash:
                     self._wait_on_leash()
+                    rows = self._rows
+                    if self._closing:
+                        return
+                    continue
+                if self._keeper is not None and self._keeper.is_stale:
+                    self._settle(self._keeper)
                     continue
                 scalars = engine.step()
                 self._step += 1
@@ -457,6 +486,9 @@ class Worker:
     def _note(self, keeper: Keeper, scalars: Mapping[str, float]) -> None:
         self._on_disk(lambda: keeper.note(self._step, self._seconds(), scalars))
 
+    def _settle(self, keeper: Keeper) -> None:
+        self._on_disk(lambda: keeper.settle(self._step, self._seconds()))
+
     def _is_diverging(self, scalars: Mapping[str, float]) -> bool:
         value = scalars.get(self._watched)
         if value is None:
@@ -481,13 +513,13 @@ class Worker:
         engine, keeper = self._need_engine(), self._keeper
         self._publish_scalars()
         self._flush()
+        if keeper is not None:
+            self._on_disk(keeper.flush_best)
+        good = self._last_good()
         name = engine.method.learning_rate
-        value = getattr(engine.config, name) / 10 if name else None
-        if name and value is not None and (least := type(engine.config).spec(name).minimum) is not None:
-            value = max(value, least)
+        value = self._lower_rate(engine, good) if name else None
         lower = "lower the learning rate and reset" if not name else f"lower {_label(engine, name)} and reset"
         sentence = f"{what}, so training was paused: go back, {lower}, or train on to see what happens."
-        good = self._last_good()
         self._record("divergence", sentence=what)
         if keeper is not None:
             self._on_disk(lambda: keeper.keep(self._step, self._seconds(), DIVERGED, finite=finite))
@@ -495,15 +527,25 @@ class Worker:
         if self._state == "running":
             self._change_state("paused", sentence)
 
+    def _lower_rate(self, engine: Engine, good: Keyframe | None) -> float:
+        """A tenth of the learning rate, or the one at the keyframe to go back to where that was lower still."""
+        name = engine.method.learning_rate
+        value = getattr(engine.config, name) / 10
+        if good is not None and self._writer is not None:
+            with contextlib.suppress(RunError):
+                value = min(value, RunFolder(self._writer.path).keyframe_values(good).get(name, value))
+        least = type(engine.config).spec(name).minimum
+        return value if least is None else max(value, least)
+
     def _last_good(self) -> Keyframe | None:
-        """The newest keyframe from before the numbers left their scale."""
+        """The newest keyframe from before the numbers left their scale, and before a change that was made right there."""
         if self._writer is None:
             return None
         sound = [
             k for k in self._writer.keyframes if k.finite and k.reason != DIVERGED and k.step < self._step
         ]
-        calm = [k for k in sound if k.step <= self._calm_step]
-        return (calm or sound)[-1] if sound else None
+        good = [k for k in sound if k.step <= self._calm_step] or sound
+        return next((k for k in good if k.step == good[-1].step), None)
 
     def _publish(self, now: float) -> None:
         if now >= self._next_send:
@@ -556,7 +598,7 @@ class Worker:
             for name in names:
                 del self._wanted[name]
             made = self._draw([name for name in names if name in self._costs])
-            if made is None:
+            if not made:
                 continue
             seconds = time.perf_counter() - now
             young = time.monotonic() - self._began < YOUNG
@@ -564,22 +606,31 @@ class Worker:
             self._due[cost] = now + seconds + seconds / share
             self._send_pictures(made, seconds)
 
-    def _draw(self, names: Collection[str]) -> dict[str, vocabulary.Figure] | None:
-        """Compute pictures; None, and a note, when the engine cannot."""
+    def _draw(self, names: Collection[str]) -> dict[str, vocabulary.Figure]:
+        """Compute pictures; one that the engine cannot draw is told of, once, and leaves the others."""
         engine = self._need_engine()
         try:
             return engine.figures(names)
-        except InputError as error:
-            self._report(m.Note(str(error), "warning", self._step))
         except Exception as error:
-            # A picture is no reason to lose a run; those that failed are not tried again in it.
-            for name in names:
-                self._costs.pop(name, None)
-            logger.exception("pictures %s", ", ".join(names))
+            if len(names) > 1:
+                return {name: figure for each in names for name, figure in self._draw([each]).items()}
+            if isinstance(error, InputError):
+                self._tell_once(str(error), "warning")
+                return {}
+            # A picture is no reason to lose a run; one that failed is not tried again in it.
+            name = ", ".join(names)
+            self._costs.pop(name, None)
+            logger.exception("picture %s", name)
             reason = f"{type(error).__name__}: {error}"
-            text = f"{', '.join(names)} cannot be drawn because of a fault in the lab ({reason}); training goes on."
-            self._report(m.Note(text, "error", self._step))
-        return None
+            self._tell_once(
+                f"{name} cannot be drawn because of a fault in the lab ({reason}); training goes on.", "error"
+            )
+            return {}
+
+    def _tell_once(self, text: str, kind: Literal["warning", "error"]) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._report(m.Note(text, kind, self._step))
 
     def _send_pictures(self, made: Mapping[str, vocabulary.Figure], seconds: float) -> None:
         run = self._spec.run if self._spec is not None else ""
@@ -593,10 +644,6 @@ class Worker:
         """
         began = time.perf_counter()
         made = self._draw(list(self._costs))
-        if made is None:
-            made = {}
-            for name in list(self._costs):
-                made |= self._draw([name]) or {}
         asked = {name: made[name] for name in self._wanted if name in made}
         if present and asked:
             for name in asked:

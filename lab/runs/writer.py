@@ -27,6 +27,7 @@ from lab.runs.folder import (
     RunFolder,
     RunInfo,
     RunStatus,
+    bytes_of,
     sealed,
     why,
     write_atomically,
@@ -170,23 +171,25 @@ class RunWriter:
 
     def keyframe_bytes(self) -> int:
         """What states and pictures take on the disk."""
-        # Two records may share their files.
-        return sum({record.file: record.bytes for record in self.keyframes}.values())
+        return bytes_of(self.keyframes)
 
     def status(self, status: RunStatus) -> None:
         """Write how far the run is; what cannot be written is written the next time."""
         with contextlib.suppress(OSError):
             write_atomically(self.path / "status.json", sealed(asdict(status)).encode())
 
-    def inherit(self, source: RunFolder, keyframe: Keyframe, relation: str) -> list[dict[str, Any]]:
+    def inherit(
+        self, source: RunFolder, keyframe: Keyframe, relation: str, past: Metrics | None = None
+    ) -> list[dict[str, Any]]:
         """Begin with what another run has up to one of its keyframes; returns the events that came along.
 
-        Its keyframes are linked, not copied, where the disk can do that; what is damaged in it is left out.
+        Its keyframes are linked, not copied, where the disk can do that; what is damaged in it is left out. ``past`` are its
+        scalars up to there, where they have been read already.
         """
         step = keyframe.step
         events: list[dict[str, Any]] = []
         try:
-            for block in _blocks(source.metrics(), step):
+            for block in _blocks(source.metrics().upto(step) if past is None else past):
                 if (refusal := self._append(self._metrics, block)) is not None:
                     raise refusal
             for event in source.events()[0]:
@@ -206,7 +209,7 @@ class RunWriter:
                     source.path / "frames" / record.frame, self.path / "frames" / record.frame
                 ):
                     record = replace(record, frame="", frame_size=0, frame_crc=0)
-                if record.place[0] == step and record.reason == BEFORE_CHANGE:
+                if record.place == keyframe.place and record.reason == BEFORE_CHANGE:
                     # The change that it was written for is not a part of this run.
                     record = replace(record, reason="regular")
                 self._pending_index.append(sealed(asdict(record)))
@@ -319,9 +322,9 @@ def _pack_table(steps: np.ndarray, seconds: np.ndarray, table: np.ndarray, names
     return BLOCK.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
-def _blocks(metrics: Metrics, last_step: int) -> Iterator[bytes]:
-    """The scalars up to a step as records of bounded size."""
-    count = int(np.searchsorted(metrics.steps, last_step, side="right"))
+def _blocks(metrics: Metrics) -> Iterator[bytes]:
+    """The scalars as records of bounded size."""
+    count = len(metrics.steps)
     names = list(metrics.columns)
     for start in range(0, count, ROWS_PER_BLOCK):
         part = slice(start, min(start + ROWS_PER_BLOCK, count))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +69,7 @@ TICK_MS = 33
 MOST_TOLD = 200
 """Runs that were cut off of which it is remembered that they were told of."""
 SCHEME = "lab://"
-SETUP_FILES = (".toml", ".lab", ".png", ".svg", ".pdf")
+SETUP_FILES = (".toml", ".lab", ".png", ".gif", ".svg", ".pdf")
 """Files that may hold a setup."""
 PICTURES, ABOUT, RUNS = range(3)
 """The tabs above a panel."""
@@ -363,6 +363,7 @@ class MainWindow(QMainWindow):
         panel.message_posted.connect(self._on_panel_message_posted)
         panel.export_requested.connect(self._on_panel_export_requested)
         panel.space_chosen.connect(self._on_panel_space_chosen)
+        panel.messages_outdated.connect(self._on_panel_messages_outdated)
         self.panels[paper.id] = panel
         self.panel_stack.addWidget(panel)
         if panel.form is not None:
@@ -477,8 +478,6 @@ class MainWindow(QMainWindow):
     @Slot()
     def _on_transport_reset_requested(self) -> None:
         if (panel := self.current_panel()) is not None:
-            for key in ("failure", "paused", "answer"):
-                self.messages.close_key(f"{panel.paper.id}/{key}")
             panel.reset()
 
     @Slot(str)
@@ -509,11 +508,15 @@ class MainWindow(QMainWindow):
             job.cancel.set()
             self.messages.show_message("info", "Cancelling …", key=key)
             return
+        if action == "look-back" and panel is not None:
+            # What is to be done about it is decided afterwards.
+            panel.look_at_divergence()
+            return
         self.messages.close_key(key)
         if panel is None:
             return
         if action == "reset":
-            panel.reset()
+            panel.start_again_after_failure()
         elif action == "continue":
             panel.continue_after_failure()
         elif action.startswith("resume:"):
@@ -522,10 +525,8 @@ class MainWindow(QMainWindow):
             self.open_path(action.removeprefix("open:"))
         elif action == "rewind-lower":
             panel.go_back_from_divergence()
-        elif action == "look-back":
-            panel.look_at_divergence()
         elif action == "go-on":
-            panel.play()
+            panel.go_on_after_divergence()
         elif action.startswith("fetch:"):
             self.fetch(action.removeprefix("fetch:"), panel)
 
@@ -567,6 +568,11 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_panel_space_chosen(self, space: int) -> None:
         self.preferences.set("keyframe_space", space)
+
+    @Slot(object)
+    def _on_panel_messages_outdated(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.messages.close_key(key)
 
     @Slot(str)
     def _on_panel_export_requested(self, name: str) -> None:
@@ -730,7 +736,7 @@ class MainWindow(QMainWindow):
                 raise InputError(
                     f"The engine of '{panel.paper.id}' is not built yet, so this run cannot be shown."
                 )
-            panel.open_run(Path(path))
+            panel.show_run(Path(path))
             self.tabs.setCurrentIndex(PICTURES)
         except InputError as error:
             self.messages.show_message("error", str(error), key="open")
@@ -876,8 +882,14 @@ class MainWindow(QMainWindow):
         from lab.runs.shelf import Shelf
 
         folder = self.services.runs_folder
+
+        def work(job: Job) -> list[ShelfRow]:
+            shelf = Shelf(folder)
+            continued = {row.parent for row in shelf.rows() if row.relation == "continue"}
+            return [row for row in shelf.crashed() if row.id not in continued]
+
         if folder.is_dir():
-            self.jobs.start("crashes", lambda job: Shelf(folder).crashed(), self._offer_crashed)
+            self.jobs.start("crashes", work, self._offer_crashed)
 
     def _offer_crashed(self, future: Future[list[ShelfRow]]) -> None:
         if future.exception() is not None:

@@ -68,7 +68,7 @@ def test_the_table_of_runs(lab: Lab, tmp_path: Path):
     assert lab("runs", tmp_path) == 0 and lab.err == ""
     head, first, second = lab.out.splitlines()
     for text in (
-        "Demo · 00:00:00",
+        "Demo · a",
         "toy",
         "done",
         "40/500",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.errors import RunError
 from lab.runs.divergence import DivergenceDetector
 
 
@@ -134,23 +132,6 @@ def test_what_is_not_finite_never_counts(values: list[float], maximise: bool):
         else:
             assert not alarm
     assert found == [plain.update(value) for value in finite]
-
-
-@given(st.lists(st.floats(-1e6, 1e6), max_size=200), st.data(), st.booleans())
-def test_one_that_was_put_away_goes_on_the_same(values: list[float], data: st.DataObject, maximise: bool):
-    cut = data.draw(st.integers(0, len(values)))
-    whole, first, second = (DivergenceDetector(maximise, lag=5, factor=1.0, least=10) for _ in range(3))
-    expected = fired(whole, values)
-    found = fired(first, values[:cut])
-    second.load(json.loads(json.dumps(first.state())))
-    assert found + [cut + index for index in fired(second, values[cut:])] == expected
-
-
-@pytest.mark.parametrize("change", [{"worst": "high"}, {"settled": None}, {"fired": 1}])
-def test_a_state_of_something_else_gets_a_sentence(change: dict[str, object]):
-    detector = DivergenceDetector(False)
-    with pytest.raises(RunError, match=next(iter(change))):
-        detector.load(detector.state() | change)
 
 
 def test_a_reset_forgets():

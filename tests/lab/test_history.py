@@ -99,3 +99,77 @@ def test_a_history_keeps_each_scalar_by_itself():
     loss, rate = history.series("loss"), history.series("rate")
     assert loss is not None and loss.arrays()[0].tolist() == [1, 2, 3]
     assert rate is not None and rate.arrays()[0].tolist() == [1]
+
+
+# --- the past of a run ----------------------------------------------------------------------------------------------------
+
+columns = st.lists(values, max_size=80)
+
+
+@given(columns, st.sampled_from([2, 4, 8, 64]))
+def test_a_whole_column_at_once_is_the_same_as_step_by_step(flat: list[float], capacity: int):
+    one = Series(capacity)
+    fill(one, [flat])
+    whole = Series.of(np.arange(1, len(flat) + 1), np.array(flat, dtype=float), capacity)
+    for name, found, expected in zip(
+        ("at", "mean", "low", "high"), whole.arrays(), one.arrays(), strict=True
+    ):
+        if name == "mean":
+            assert found == pytest.approx(expected, rel=1e-9, abs=1e-6)
+        else:
+            assert found.tolist() == expected.tolist()
+    assert whole.latest == one.latest or (math.isnan(whole.latest) and math.isnan(one.latest))
+    # And it goes on from there in the same way.
+    for series in (one, whole):
+        series.extend(np.arange(100, 130), np.arange(30.0))
+    for found, expected in zip(whole.arrays(), one.arrays(), strict=True):
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+@given(st.lists(st.floats(-1e9, 1e9), max_size=80), st.integers(0, 100), st.sampled_from([2, 4, 8, 64, 128]))
+def test_what_lies_before_a_step_is_there_within_one_bucket(flat: list[float], step: int, capacity: int):
+    series = Series(capacity)
+    fill(series, [flat])
+    before = [array.tolist() for array in series.arrays()]
+    bucket = 1
+    while math.ceil(len(flat) / bucket) > capacity:
+        bucket *= 2
+    cut = series.upto(step)
+    at, _, low, high = cut.arrays()
+    count = min(step, len(flat)) // bucket * bucket if step < len(flat) else len(flat)
+    assert at.tolist() == before[0][: math.ceil(count / bucket)]
+    assert count > min(step, len(flat)) - bucket
+    if count:
+        assert low.min() == min(flat[:count]) and high.max() == max(flat[:count])
+    # The original is as it was, and the copy goes on by itself.
+    cut.extend(np.array([step + 1]), np.array([5.0]))
+    assert cut.latest == 5.0 and cut.arrays()[0][-1] == step + 1
+    assert [array.tolist() for array in series.arrays()] == before
+
+
+@given(columns, st.integers(0, 100))
+def test_the_value_at_a_step_is_the_newest_reported_until_then(flat: list[float], step: int):
+    series = Series(128)
+    fill(series, [flat])
+    reported = [value for value in flat[:step] if math.isfinite(value)]
+    found = series.at(step)
+    assert found == reported[-1] if reported else math.isnan(found)
+
+
+def test_the_history_of_a_whole_run_and_its_past():
+    steps = np.arange(1, 11)
+    now_and_then = np.where(steps % 4 == 0, steps / 2.0, np.nan)
+    history = ScalarHistory.of(steps, {"loss": 1.0 / steps, "score": now_and_then})
+    assert history.names() == ("loss", "score") and history.latest() == {"loss": 0.1, "score": 4.0}
+    assert history.at(5) == {"loss": 0.2, "score": 2.0}
+    assert history.at(3)["loss"] == 1 / 3 and math.isnan(history.at(3)["score"])
+    past = history.upto(5)
+    assert past.version != history.version
+    assert past.series_arrays()["loss"][0].tolist() == [1, 2, 3, 4, 5] and past.latest()["score"] == 2.0
+    past.extend(np.array([6]), {"loss": np.array([9.0]), "new": np.array([1.0])})
+    assert past.latest()["loss"] == 9.0
+    assert (
+        history.at(6)["loss"] == 1 / 6
+        and "new" not in history.names()
+        and len(history.series("loss") or ()) == 10
+    )

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from engines.errors import RunError
 from lab.runs import folder as folders
 from lab.runs import writer as writers
-from lab.runs.folder import Keyframe, RunFolder, RunInfo, is_run, new_run_id
+from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, RunFolder, RunInfo, is_run, new_run_id
 from lab.runs.state import pack
 from lab.runs.writer import RESERVE, RunWriter
 from tests.toy import ToySettings
@@ -653,3 +653,76 @@ def test_a_file_that_cannot_be_replaced_stays_and_leaves_no_other(
     with pytest.raises(OSError):
         folders.write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+# --- keyframes and how far a run is ---------------------------------------------------------------------------------------
+
+
+def files_in(path: Path) -> int:
+    """Bytes of states and pictures."""
+    return sum(file.stat().st_size for part in ("keyframes", "frames") for file in (path / part).iterdir())
+
+
+def test_a_keyframe_before_a_change_stands_beside_the_one_after_it_and_shares_its_files(tmp_path: Path):
+    writer = RunWriter(tmp_path / "run", INFO, "")
+    same = writer.keyframe(5, keyframe_of(5), "best", frame=b"pictures", value=0.5)
+    before = writer.keyframe_again(same, BEFORE_CHANGE)
+    assert before.file == same.file and before.place < same.place
+    folder = RunFolder(tmp_path / "run")
+    assert folder.keyframes()[0] == writer.keyframes == [before, same]
+    assert writer.keyframe_bytes() == folder.status().keyframe_bytes == files_in(tmp_path / "run")
+    # The one after it is written anew, with the same pictures; each keeps its own state.
+    after = writer.keyframe(5, keyframe_of(55), "best", frame=b"pictures", value=0.5)
+    assert folder.keyframes()[0] == [before, after]
+    assert [folder.read_keyframe(record)["count"] for record in (before, after)] == [5, 55]
+    assert writer.keyframe_bytes() == folder.status().keyframe_bytes == files_in(tmp_path / "run")
+    # Dropped, it does not come back as what stood there before it.
+    writer.drop_keyframe(after)
+    assert folder.keyframes()[0] == writer.keyframes == [before]
+    assert (tmp_path / "run" / "frames" / before.frame).is_file()
+    assert writer.keyframe_bytes() == folder.status().keyframe_bytes == files_in(tmp_path / "run")
+    writer.drop_keyframe(before)
+    assert files_in(tmp_path / "run") == 0 and folder.keyframes() == ([], [])
+    writer.close()
+    assert folder.damage() == []
+
+
+def test_what_diverged_is_found_by_its_step_and_never_gone_on_from(tmp_path: Path):
+    writer = RunWriter(tmp_path / "run", INFO, "")
+    good = writer.keyframe(5, keyframe_of(5), "regular")
+    writer.keyframe(7, keyframe_of(7), "regular", finite=False)
+    bad = writer.keyframe(9, keyframe_of(9), DIVERGED)
+    writer.close()
+    folder = RunFolder(tmp_path / "run")
+    assert folder.newest_sound_keyframe() == folder.newest_state()[0] == good
+    assert folder.find_keyframe(9) == folder.find_keyframe(100) == bad and folder.find_keyframe(6) == good
+    with pytest.raises(RunError, match="first is at step 5"):
+        folder.find_keyframe(4)
+    (tmp_path / "run" / "keyframes" / good.file).unlink()
+    with pytest.raises(RunError, match="no keyframe to go on from"):
+        folder.newest_sound_keyframe()
+    with pytest.raises(RunError, match="no keyframe that can be read"):
+        folder.newest_state()
+
+
+def test_scalars_up_to_a_step(whole: Content):
+    with whole.written({}) as path:
+        metrics = RunFolder(path).metrics()
+    for step in (0, 1, 17, 40, 99):
+        past = metrics.upto(step)
+        count = min(step, 40)
+        assert past.steps.tolist() == list(range(1, count + 1)) and len(past.seconds) == count
+        assert past.columns.keys() == metrics.columns.keys()
+        for name, column in past.columns.items():
+            assert np.array_equal(column, metrics.columns[name][:count], equal_nan=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", None])
+def test_how_far_a_run_is_is_known_without_a_readable_status(whole: Content, content: bytes | None):
+    with whole.written({} if content is None else {"status.json": content}) as path:
+        status = RunFolder(path).status()
+        assert (status.state, status.step, status.total) == ("done", 40, INFO.values["steps"])
+        assert status.seconds == pytest.approx(0.4)
+        assert status.keyframe_bytes == sum(
+            (path / "keyframes" / k.file).stat().st_size for k in whole.keyframes
+        )

@@ -26,11 +26,12 @@ from engines.figures import Film, check
 from engines.method import Action
 from lab.runs import messages as m
 from lab.runs.folder import RunFolder
-from lab.runs.hosts import Host, ThreadHost, Where, WorkerPool
-from lab.runs.session import RunFailed, Session, Updates
+from lab.runs.hosts import ThreadHost, Where, WorkerPool
+from lab.runs.lock import is_held
+from lab.runs.session import RunFailed, Session
+from tests.lab.watching import PATIENCE, Begin, Watched, direct, recorded, sessions, spec
 from tests.toy import MoveTo, ToyEngine
 
-PATIENCE = 30.0
 ROOT = Path(__file__).parents[2]
 
 both = pytest.mark.parametrize("where", ["thread", "process"])
@@ -45,110 +46,16 @@ def pool() -> Iterator[WorkerPool]:
     workers.close()
 
 
-def spec(
-    folder: Path | None = None, *, resume: Path | None = None, paused: bool = False, **values: Any
-) -> m.RunSpec:
-    return m.RunSpec(
-        run="a-run",
-        paper="toy",
-        engine="tests.toy:ToyEngine",
-        values=values,
-        device="cpu",
-        folder=str(folder) if folder else None,
-        resume=str(resume) if resume else None,
-        paused=paused,
-        threads=1,
-    )
-
-
-class Watched:
-    """A session with everything that it was ever drained of."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.seen = Updates()
-
-    def drain(self) -> Updates:
-        mail = self.session.drain()
-        for name in ("scalars", "states", "answers", "notes"):
-            getattr(self.seen, name).extend(getattr(mail, name))
-        self.seen.frames.update(mail.frames)
-        self.seen.failure = mail.failure or self.seen.failure
-        self.seen.started = mail.started or self.seen.started
-        self.seen.progress = mail.progress or self.seen.progress
-        return mail
-
-    def until(self, condition: Callable[[Session], bool]) -> None:
-        assert self.session.wait_for(lambda: condition(self.session), PATIENCE), (
-            self.session.state,
-            self.session.step,
-        )
-
-    def until_state(self, *states: m.RunState) -> None:
-        self.until(lambda session: session.state in states)
-
-    def until_frames(self, *names: str) -> dict[str, Any]:
-        """The frames of these names, once they have all come; other reports are kept in ``seen``."""
-        found: dict[str, Any] = {}
-
-        def arrived() -> bool:
-            found.update(self.drain().frames)
-            return set(names) <= found.keys()
-
-        assert self.session.wait_for(arrived, PATIENCE)
-        return found
-
-    def do(self, number: int) -> m.Answer:
-        return self.session.wait(number, PATIENCE)
-
-    def column(self, name: str) -> list[float]:
-        self.drain()
-        return [float(value) for part in self.seen.scalars for value in part.columns[name]]
-
-    def steps(self) -> list[int]:
-        self.drain()
-        return [int(step) for part in self.seen.scalars for step in part.steps]
-
-    def states(self) -> list[str]:
-        self.drain()
-        return [report.state for report in self.seen.states]
-
-
-Begin = Callable[..., Watched]
-
-
 @pytest.fixture
 def begin(pool: WorkerPool) -> Iterator[Begin]:
     """Make sessions, not started; all are closed in the end."""
-    made: list[Session] = []
-
-    def make(where: Where, run: m.RunSpec, host: Host | None = None) -> Watched:
-        session = Session(run, host or pool.take(where))
-        made.append(session)
-        return Watched(session)
-
-    yield make
-    for session in made:
-        session.close(PATIENCE)
+    with sessions(pool) as make:
+        yield make
 
 
 def assert_in_order(states: list[str]) -> None:
     for before, after in zip(["idle", *states], states, strict=False):
         assert after in m.TRANSITIONS[before], states  # type: ignore[index]
-
-
-def recorded(folder: Path) -> tuple[list[int], dict[str, list[float]]]:
-    metrics = RunFolder(folder).metrics()
-    assert metrics.damage == []
-    return metrics.steps.tolist(), {name: column.tolist() for name, column in metrics.columns.items()}
-
-
-def direct(steps: int, **values: Any) -> list[float]:
-    """The losses of the toy without any session."""
-    import torch
-
-    engine = ToyEngine(ToyEngine.method.config.build(values), torch.device("cpu"))
-    return [engine.step()["loss"] for _ in range(steps)]
 
 
 # --- one life of a run ----------------------------------------------------------------------------------------------------
@@ -487,6 +394,29 @@ def test_a_picture_that_cannot_be_made_is_a_note_and_training_goes_on(
     assert run.session.failure is None
 
 
+def test_of_pictures_asked_for_together_one_that_fails_leaves_the_others(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    draw = ToyEngine.figures
+
+    def figures(self: ToyEngine, wanted: Any) -> Any:
+        if "path" in wanted:
+            raise ZeroDivisionError("no path")
+        return draw(self, wanted)
+
+    monkeypatch.setattr(ToyEngine, "figures", figures)
+    views = tuple(replace(v, cost="fast") if v.name == "path" else v for v in ToyEngine.method.views)
+    monkeypatch.setattr(ToyEngine, "method", replace(ToyEngine.method, views=views))
+    run = begin("thread", spec(paused=True))
+    run.do(run.session.start())
+    for _ in range(3):
+        run.session.want(["position", "path"])
+        assert set(run.until_frames("position")) == {"position"}
+    (note,) = run.seen.notes
+    assert note.kind == "error" and note.text.startswith("path cannot be drawn")
+    assert run.session.failure is None
+
+
 # --- faults ---------------------------------------------------------------------------------------------------------------
 
 
@@ -678,7 +608,9 @@ def test_when_the_application_is_killed_its_worker_writes_what_it_has_and_ends(t
         os.kill(child, signal.SIGKILL)
         pytest.fail("the worker outlived the application by 30 s")
     folder = RunFolder(tmp_path / "run")
-    assert folder.damage() == [] and folder.last_state() == "done"
+    # Nobody asked it to end, so it has not ended: it can be found and gone on with.
+    assert folder.damage() == [] and folder.last_state() == folder.status().state == "running"
+    assert not is_held(folder.path) and folder.status().step == folder.newest_state()[0].step
     steps, columns = recorded(tmp_path / "run")
     assert len(steps) >= 50 and columns["loss"] == direct(len(steps))
     assert folder.newest_state()[0].step == len(steps)
@@ -781,6 +713,30 @@ def test_going_on_where_all_steps_are_done_waits_for_more(begin: Begin, stopped:
     run.do(run.session.play())
     run.until(lambda s: s.step == 210 and s.state == "paused")
     assert run.column("loss") == direct(210, seed=3)[200:]
+
+
+@both
+def test_the_status_is_right_at_the_end(begin: Begin, where: Where, tmp_path: Path):
+    """Also when all of it has to be looked for."""
+    run = begin(where, spec(tmp_path / "run", paused=True, steps=500, report_every=10))
+    run.start()
+    run.train(150)
+    run.do(run.session.change({"steps": 400, "step_size": 0.2}))
+    run.do(run.session.play())
+    run.until(lambda s: s.is_finished)
+    run.end()
+    folder = RunFolder(tmp_path / "run")
+    losses = folder.metrics().columns["loss"]
+    status = folder.status()
+    assert (status.state, status.step, status.total) == ("done", 400, 400)
+    assert (status.headline, status.latest, status.best) == ("loss", losses[-1], np.nanmin(losses))
+    assert status.best_step == int(np.nanargmin(losses)) + 1
+    kept = sum(p.stat().st_size for part in ("keyframes", "frames") for p in (folder.path / part).iterdir())
+    assert status.keyframe_bytes == kept > 0
+    (folder.path / "status.json").unlink()
+    looked = folder.status()
+    assert (looked.state, looked.step, looked.total, looked.keyframe_bytes) == ("done", 400, 400, kept)
+    assert 0 < looked.seconds <= status.seconds + 1e-3
 
 
 # --- a full disk ----------------------------------------------------------------------------------------------------------

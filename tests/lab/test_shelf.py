@@ -96,7 +96,7 @@ def test_a_row_says_what_the_run_is(tmp_path: Path):
     write_label(path, Label(note="n", color=2))
     (row,) = Shelf(tmp_path).rows()
     assert row.path == path and row.id == "r" and row.paper == "toy" and row.preset == "long"
-    assert row.name == "Long · 00:00:00" and row.seed == 3
+    assert row.name == "Long · r" and row.seed == 3
     assert row.differing == {"step_size": 0.2}
     assert row.values == RunFolder(path).info.values
     assert (row.state, row.step, row.total, row.seconds) == ("done", 40, 500, 0.4)
@@ -137,7 +137,7 @@ def test_rows_of_one_paper_and_of_papers_that_are_not_installed(tmp_path: Path):
     shelf = Shelf(tmp_path)
     assert [row.id for row in shelf.rows("toy")] == ["a"]
     (row,) = shelf.rows("elsewhere")
-    assert row.problem == "" and row.name == "own · 00:00:00" and row.differing == {} and row.step == 40
+    assert row.problem == "" and row.name == "own · b" and row.differing == {} and row.step == 40
 
 
 def test_what_is_no_run_is_not_listed(tmp_path: Path):
