@@ -35,7 +35,7 @@ from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayo
 
 from assets import read_text
 from engines.config import Preset, Settings
-from engines.errors import InputError, SettingError
+from engines.errors import InputError, RunError, SettingError
 from engines.figures import CurveSpec, Figure, Film, Frame
 from engines.method import Action, Method
 from lab.panels.active_run import COLORS, ActiveRun, Branch
@@ -1365,6 +1365,17 @@ class Panel(QWidget):
         if self.method is not None and self.past.step is not None:
             return self.past.step
         return self.session.step if self.session is not None else 0
+
+    def shown_values(self) -> dict[str, Any]:
+        """The settings in force at the step whose pictures are shown."""
+        if self.run is None:
+            return {}
+        if self.past.record is not None and self.run.folder is not None:
+            try:
+                return RunFolder(self.run.folder).keyframe_values(self.past.record)
+            except RunError:
+                logger.info("the settings at step %d cannot be read", self.past.record.step)
+        return dict(self.run.values())
 
     def numbers(self) -> dict[str, float]:
         """The scalars at the step that is shown."""

@@ -60,7 +60,7 @@ def start_export(panel: Panel, name: str, path: Path, window: MainWindow) -> Non
             "run": panel.session.spec.run,
             "step": panel.shown_step(),
             "preset": panel.session.spec.preset,
-            "settings": dict(panel.started.values),
+            "settings": panel.shown_values(),
             "data": dict(panel.started.data),
         }
     key = f"export/{path}"

@@ -292,7 +292,7 @@ class MainWindow(QMainWindow):
             self._help_menu, "Find a command…  (Ctrl+K)", "", self._on_palette_triggered
         )
         self._add(self._help_menu, "Keyboard shortcuts", "F1", self._on_shortcuts_triggered)
-        self._add(self._help_menu, "About the paper", "F2", self._on_text_triggered)
+        self._add(self._help_menu, "About the paper", "F4", self._on_text_triggered)
         self.palette_popup = CommandPalette(self._all_actions, self)
         self.palette_popup.set_recent(self.preferences.get("recent_commands"))
 

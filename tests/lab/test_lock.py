@@ -67,7 +67,8 @@ def test_no_end_leaves_it_held(begin: Begin, where: Where, tmp_path: Path, endin
         run.until_state("failed")
     else:
         assert is_held(tmp_path / "run")
-        assert run.session.close(PATIENCE)
+    # The state is told before the folder is let go.
+    assert run.session.close(PATIENCE)
     assert not is_held(tmp_path / "run")
 
 

@@ -344,7 +344,7 @@ def test_f1_lists_the_keys_and_every_menu_still_works(person: Person) -> None:
 
 def test_f2_shows_the_text_with_the_numbers_of_the_run(person: Person) -> None:
     person.train(evaluate_every=5)
-    person.qtbot.keyClick(person.window, Qt.Key.Key_F2)
+    person.qtbot.keyClick(person.window, Qt.Key.Key_F4)
     assert person.panel.is_text_shown()
     number = person.panel.history.latest
 
@@ -356,7 +356,7 @@ def test_f2_shows_the_text_with_the_numbers_of_the_run(person: Person) -> None:
     person.until(lambda: "K_bits" in number() and shown())
     first = person.panel.text_page.text()
     person.until(lambda: person.panel.text_page.text() != first)
-    person.qtbot.keyClick(person.window, Qt.Key.Key_F2)
+    person.qtbot.keyClick(person.window, Qt.Key.Key_F4)
     assert not person.panel.is_text_shown()
     figure = person.panel.figure("process")
     person.until(lambda: person.panel.figure("process") is not figure)
