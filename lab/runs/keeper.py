@@ -30,6 +30,9 @@ GESTURE = 2.0
 BEST_EVERY = 0.5
 """Seconds between best keyframes, where one best follows the other."""
 
+YOUNG = 3.0
+"""Seconds from the start of a run in which keyframes may take more of the time: everything changes then."""
+
 BEST_SHARE, YOUNG_BEST_SHARE = 0.01, 0.05
 """Part of the time that best keyframes may take, at first the latter, beside what the regular ones may."""
 
@@ -88,10 +91,10 @@ class Keeper:
         self._space = space
         self._pictures = pictures
         self._changed = changed
-        self._schedule = KeyframeSchedule(space=max(space, 1))
+        self._schedule = KeyframeSchedule(space=max(space, 1), young=YOUNG)
         # Their own share of the time: otherwise the regular ones would leave none for a new best.
         self._best_times = KeyframeSchedule(
-            space=1, share=BEST_SHARE, young_share=YOUNG_BEST_SHARE, interval=BEST_EVERY
+            space=1, share=BEST_SHARE, young_share=YOUNG_BEST_SHARE, young=YOUNG, interval=BEST_EVERY
         )
         self._captures = KeyframeSchedule(space=1, share=CAPTURE_SHARE, young_share=CAPTURE_SHARE)
         # The keyframe of the present state, and one of this step whose state is not the present one any more.
