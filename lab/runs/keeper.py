@@ -30,8 +30,8 @@ GESTURE = 2.0
 BEST_EVERY = 0.5
 """Seconds between best keyframes, where one best follows the other."""
 
-YOUNG = 3.0
-"""Seconds from the start of a run in which keyframes may take more of the time: everything changes then."""
+YOUNG, YOUNG_SHARE = 5.0, 0.12
+"""Seconds from the start of a run in which keyframes may take more of the time, and how much: everything changes then."""
 
 BEST_SHARE, YOUNG_BEST_SHARE = 0.01, 0.05
 """Part of the time that best keyframes may take, at first the latter, beside what the regular ones may."""
@@ -91,7 +91,7 @@ class Keeper:
         self._space = space
         self._pictures = pictures
         self._changed = changed
-        self._schedule = KeyframeSchedule(space=max(space, 1), young=YOUNG)
+        self._schedule = KeyframeSchedule(space=max(space, 1), young_share=YOUNG_SHARE, young=YOUNG)
         # Their own share of the time: otherwise the regular ones would leave none for a new best.
         self._best_times = KeyframeSchedule(
             space=1, share=BEST_SHARE, young_share=YOUNG_BEST_SHARE, young=YOUNG, interval=BEST_EVERY
@@ -297,6 +297,9 @@ class Keeper:
             self._waiting = _Waiting(step, seconds, self._pack(step), value, self._engine.config)
 
     def _count(self, reason: str, seconds: float) -> None:
+        if reason == "first":
+            # Training has not begun: it takes nothing from it.
+            return
         times = self._best_times if reason == "best" else self._schedule
         times.wrote(time.monotonic(), seconds)
 

@@ -821,8 +821,11 @@ def machine(device_name: str) -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Load what every run needs and what takes seconds: torch, and the compiler that its optimisers drag in."""
+    """Load what every run needs and what takes seconds: torch, the compiler that its optimisers drag in, keyframes."""
+    import safetensors.torch  # noqa: F401
     import torch
+
+    import lab.runs.frames  # noqa: F401
 
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 

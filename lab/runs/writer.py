@@ -98,13 +98,14 @@ class RunWriter:
     def flush(self) -> None:
         """Append what was added to the files, so that it survives the death of this process."""
         refusal: RunError | None = None
+        # The scalars first: a keyframe that is listed has all that lies before it on the disk.
+        if self._rows:
+            refusal = self._append(self._metrics, _pack_rows(self._rows))
+            self._rows = []
         for file, lines in ((self._events, self._pending_events), (self._index, self._pending_index)):
             if lines:
                 refusal = self._append(file, "".join(line + "\n" for line in lines).encode()) or refusal
                 lines.clear()
-        if self._rows:
-            refusal = self._append(self._metrics, _pack_rows(self._rows)) or refusal
-            self._rows = []
         if refusal is not None:
             raise refusal
 
