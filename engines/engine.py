@@ -95,7 +95,9 @@ class Engine(abc.ABC):
                 for part in value:
                     yield from parts(part)
 
-        return all(bool(torch.isfinite(part).all()) for part in parts(self.state_dict()) if part.is_floating_point())
+        return all(
+            bool(torch.isfinite(part).all()) for part in parts(self.state_dict()) if part.is_floating_point()
+        )
 
     def data_description(self) -> Mapping[str, str]:
         """Name, digest and licence of the data in use, for the run folder and the exported figures."""
