@@ -134,31 +134,11 @@ def setting(
     return pydantic.Field(default, **bounds, json_schema_extra={_EXTRA: extra})
 
 
-class Settings(pydantic.BaseModel):
-    """Settings of one run. Frozen: a change makes a new object through `updated`."""
+class Declared(pydantic.BaseModel):
+    """Values whose fields are declared with `setting`. Frozen: a change makes a new object through `updated`."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    seed: int = setting(
-        0,
-        label="Seed",
-        effect="rebuild",
-        group="Run",
-        minimum=0,
-        maximum=2**31 - 1,
-        help="All randomness of the run (initial weights, data order, noise, pictures) comes from this number.",
-    )
-    steps: int = setting(
-        100_000,
-        label="Steps",
-        effect="live",
-        group="Run",
-        minimum=1,
-        maximum=100_000_000,
-        scale="log",
-        help="The run is done after this many updates; raise it and it goes on.",
     )
 
     @pydantic.field_validator("*")
@@ -171,12 +151,8 @@ class Settings(pydantic.BaseModel):
 
     @classmethod
     def specs(cls) -> tuple[SettingSpec, ...]:
-        """One `SettingSpec` per field: the paper's own first, then those that every run has."""
-        common = Settings.model_fields.keys()
-        names = [name for name in cls.model_fields if name not in common] + [
-            name for name in cls.model_fields if name in common
-        ]
-        return tuple(cls.spec(name) for name in names)
+        """One `SettingSpec` per field, in their order."""
+        return tuple(cls.spec(name) for name in cls.model_fields)
 
     @classmethod
     def spec(cls, name: str) -> SettingSpec:
@@ -223,7 +199,7 @@ class Settings(pydantic.BaseModel):
         """
         return type(self).build({**self.model_dump(), **changes})
 
-    def differing(self, other: Settings) -> dict[str, Any]:
+    def differing(self, other: Declared) -> dict[str, Any]:
         """The fields in which ``other`` differs, with the values of ``other``."""
         mine, theirs = self.model_dump(), other.model_dump()
         return {name: value for name, value in theirs.items() if name not in mine or mine[name] != value}
@@ -327,6 +303,36 @@ class Settings(pydantic.BaseModel):
         return cls.build({name: value for name, value in values.items() if name != "paper"})
 
 
+class Settings(Declared):
+    """Settings of one run."""
+
+    seed: int = setting(
+        0,
+        label="Seed",
+        effect="rebuild",
+        group="Run",
+        minimum=0,
+        maximum=2**31 - 1,
+        help="All randomness of the run (initial weights, data order, noise, pictures) comes from this number.",
+    )
+    steps: int = setting(
+        100_000,
+        label="Steps",
+        effect="live",
+        group="Run",
+        minimum=1,
+        maximum=100_000_000,
+        scale="log",
+        help="The run is done after this many updates; raise it and it goes on.",
+    )
+
+    @classmethod
+    def specs(cls) -> tuple[SettingSpec, ...]:
+        """One `SettingSpec` per field: the paper's own first, then those that every run has."""
+        common = Settings.model_fields.keys()
+        return tuple(sorted(super().specs(), key=lambda spec: spec.name in common))
+
+
 @dataclass(frozen=True)
 class Preset:
     """A named starting point of a paper's settings.
@@ -390,7 +396,7 @@ def _kind_of(annotation: Any) -> tuple[Kind, tuple[str, ...]]:
 _ADAPTERS: dict[tuple[type, str], pydantic.TypeAdapter[Any]] = {}
 
 
-def _adapter(cls: type[Settings], name: str) -> pydantic.TypeAdapter[Any]:
+def _adapter(cls: type[Declared], name: str) -> pydantic.TypeAdapter[Any]:
     key = (cls, name)
     if key not in _ADAPTERS:
         info = cls.model_fields[name]
@@ -460,7 +466,7 @@ def _field_sentence(spec: SettingSpec, value: Any, reason: str) -> str:
     return f"{spec.name}={shown} is not {wanted}: {spec.label} takes {wanted}{hint}."
 
 
-def _sentence(cls: type[Settings], error: pydantic.ValidationError) -> SettingError:
+def _sentence(cls: type[Declared], error: pydantic.ValidationError) -> SettingError:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
@@ -477,6 +483,7 @@ def _sentence(cls: type[Settings], error: pydantic.ValidationError) -> SettingEr
 
 
 __all__ = [
+    "Declared",
     "Effect",
     "Kind",
     "Preset",

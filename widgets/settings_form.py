@@ -1,7 +1,7 @@
 """The form of a paper's settings, made from their declarations; runs on the GUI thread.
 
 The form holds one set of values, always valid. What the user commits is checked by the settings themselves
-(`engines.config.Settings.updated`); a value that is refused gets a sentence under its field and changes
+(`engines.config.Declared.updated`); a value that is refused gets a sentence under its field and changes
 nothing. Each setting shows when it takes effect: a dot for live, a turning arrow for those that wait for a
 reset, an eye for those that concern the pictures alone. A setting that does not matter under the present
 values of the others is dimmed, not hidden, so that the form does not jump and one sees what there is.
@@ -37,7 +37,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engines.config import Preset, Settings, SettingSpec
+from engines.config import Declared, Preset, SettingSpec
 from engines.errors import SettingError
 from widgets.fields import (
     EFFECT_SENTENCES,
@@ -379,8 +379,8 @@ class SettingsForm(QWidget):
 
     Parameters
     ----------
-    config_class : type of Settings
-    values : Settings, optional
+    config_class : type of Declared
+    values : Declared, optional
         Shown first; the defaults if not given.
     presets : iterable of Preset
     undo_stack : QUndoStack, optional
@@ -408,8 +408,8 @@ class SettingsForm(QWidget):
 
     def __init__(
         self,
-        config_class: type[Settings],
-        values: Settings | None = None,
+        config_class: type[Declared],
+        values: Declared | None = None,
         presets: Iterable[Preset] = (),
         undo_stack: QUndoStack | None = None,
         parent: QWidget | None = None,
@@ -423,7 +423,7 @@ class SettingsForm(QWidget):
             self._presets = (*self._presets, DEFAULTS)
         self._preset: Preset | None = None
         self._stack = undo_stack
-        self._running: Settings | None = None
+        self._running: Declared | None = None
         self._rows: dict[str, SettingRow] = {}
         self._sections: dict[str, Section] = {}
         self._menu_name = ""
@@ -522,11 +522,11 @@ class SettingsForm(QWidget):
 
     # What others ask of it ----------------------------------------------------------------------------------
 
-    def values(self) -> Settings:
+    def values(self) -> Declared:
         """The values in effect in the form; always valid."""
         return self._values
 
-    def set_values(self, config: Settings) -> None:
+    def set_values(self, config: Declared) -> None:
         """Show other values, set elsewhere; nothing is reported and nothing goes on the undo stack.
 
         What the user is typing at this moment stays, unless that very setting changed.
@@ -540,7 +540,7 @@ class SettingsForm(QWidget):
                 row.set_value(value)
         self._refresh()
 
-    def set_running_config(self, config: Settings | None) -> None:
+    def set_running_config(self, config: Declared | None) -> None:
         """Tell what the run was built with; None when nothing runs, and then nothing waits for a reset."""
         self._running = config
         self._refresh()

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PySide6.QtCore import QByteArray, Qt, Signal, Slot
@@ -251,6 +251,7 @@ class Panel(QWidget):
         layout.addWidget(self.strip)
         self.past = TimeMachine(page)
         self.past.looked.connect(self._on_past_looked)
+        self.past.arrived.connect(self._on_past_arrived)
         self.past.rewind_requested.connect(self._on_past_rewind_requested)
         self.past.fork_requested.connect(self._on_past_fork_requested)
         self.past.branch_chosen.connect(self._on_past_branch_chosen)
@@ -542,7 +543,7 @@ class Panel(QWidget):
         return ""
 
     def _total(self) -> int | None:
-        return self.form.values().steps if self.form is not None else None
+        return self.settings().steps if self.form is not None else None
 
     def _together(self) -> list[ActiveRun]:
         """The runs that the transport drives: all that are in lockstep, else the one in focus."""
@@ -904,6 +905,11 @@ class Panel(QWidget):
         self.status_changed.emit()
 
     @Slot()
+    def _on_past_arrived(self) -> None:
+        if not (self.is_text_shown() or self.are_runs_shown()):
+            self._show_past()
+
+    @Slot()
     def _on_past_rewind_requested(self) -> None:
         if self.past.record is not None:
             self.rewind(self.past.record)
@@ -1077,7 +1083,6 @@ class Panel(QWidget):
             self._draw(frames)
             self._ask(focused.session)
         elif in_sight:
-            self.past.poll()
             self.past.refresh(self._total())
             self._update_text_numbers()
         for name in frames:
@@ -1225,8 +1230,6 @@ class Panel(QWidget):
                 if name in self.docks:
                     self._show_figure(name, self.view(name), frame.figure)
                     self._shown[name] = (frame.step, self._requested.get(name, self._version))
-        elif self.past.poll():
-            self._show_past()
         self.past.refresh(self._total())
         now = time.monotonic()
         drawn = (self.history.version, *(run.history.version for run in self.runs))
@@ -1328,10 +1331,15 @@ class Panel(QWidget):
     def _on_form_preset_chosen(self, preset: Preset) -> None:
         self.choose_preset(preset)
 
+    def settings(self) -> Settings:
+        """The values of the form."""
+        assert self.form is not None
+        return cast(Settings, self.form.values())
+
     def choose_preset(self, preset: Preset) -> None:
         """Put a preset's settings into the form, as one step of undo; the seed stays."""
         assert self.form is not None and self.method is not None
-        values: Settings = self.method.config.build({**preset.values, "seed": self.form.values().seed})
+        values: Settings = self.method.config.build({**preset.values, "seed": self.settings().seed})
         try:
             self.form.change(values.model_dump(), f"Preset {preset.title}")
         except SettingError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from engines.errors import RunError
@@ -20,6 +20,9 @@ from widgets.timeline import Timeline, TimelineBranch, TimelineKeyframe, Timelin
 
 NEIGHBOURS = 3
 """Keyframes on either side that are read ahead of the hand."""
+
+ARRIVAL_MS = 4
+"""How often it is asked whether the pictures have come while somebody waits for them; reading takes about as long."""
 
 
 class TimeMachine(QObject):
@@ -34,6 +37,8 @@ class TimeMachine(QObject):
     -------
     looked(object)
         A keyframe was chosen, or None for the present.
+    arrived()
+        The pictures of the chosen moment are there: `figures`.
     rewind_requested(), fork_requested()
         With the keyframe that is shown.
     branch_chosen(str)
@@ -45,6 +50,7 @@ class TimeMachine(QObject):
     """
 
     looked = Signal(object)
+    arrived = Signal()
     rewind_requested = Signal()
     fork_requested = Signal()
     branch_chosen = Signal(str)
@@ -62,6 +68,9 @@ class TimeMachine(QObject):
         self.timeline.space_chosen.connect(self.space_chosen)
         self.timeline.hide()
         self._reader: FrameReader | None = None
+        self._arrival = QTimer(self)
+        self._arrival.setInterval(ARRIVAL_MS)
+        self._arrival.timeout.connect(self._on_arrival_timeout)
         self._run: ActiveRun | None = None
         self._drawn: tuple[object, ...] = ()
         self._record: Keyframe | None = None
@@ -107,6 +116,9 @@ class TimeMachine(QObject):
             [TimelineBranch(b.start, b.end, b.name, str(b.folder)) for b in run.branches]
         )
         self.timeline.set_space(bytes_of(run.keyframes), run.space)
+        if self._reader is None and run.folder is not None and run.keyframes:
+            self._reader = FrameReader()
+            self._reader.warm_up(run.folder, run.keyframes[-1])
         if self._record is not None:
             self._place()
 
@@ -133,15 +145,15 @@ class TimeMachine(QObject):
         self.go_live()
 
     def look_at(self, index: int) -> None:
-        """Look at a keyframe by its index; its pictures come with one of the next polls."""
+        """Look at a keyframe by its index; `arrived` tells when its pictures are there."""
         run = self._run
         if run is None or run.folder is None or not 0 <= index < len(run.keyframes):
             return
         self._record = record = run.keyframes[index]
         self.timeline.set_position(index)
         self.timeline.set_can_rewind(True)
-        if self._reader is None:
-            self._reader = FrameReader()
+        self._reader = self._reader or FrameReader()
+        self._arrival.start()
         near = run.keyframes[max(0, index - NEIGHBOURS) : index + NEIGHBOURS + 1]
         self._reader.request(run.folder, record, neighbours=tuple(k for k in near if k is not record))
         self.looked.emit(record)
@@ -164,22 +176,27 @@ class TimeMachine(QObject):
         self.timeline.set_position(None)
         self.timeline.set_can_rewind(False)
 
-    def poll(self) -> bool:
-        """Take the pictures that were read; true when there are new ones to show."""
-        if self._reader is None or (result := self._reader.poll()) is None:
-            return False
+    @Slot()
+    def _on_arrival_timeout(self) -> None:
+        if self._record is None or self._reader is None:
+            self._arrival.stop()
+            return
+        if (result := self._reader.poll()) is None:
+            return
         folder, record, found = result
-        if self._record is None or record != self._record or self._run is None or folder != self._run.folder:
-            return False
+        if record != self._record or self._run is None or folder != self._run.folder:
+            return
+        self._arrival.stop()
         if isinstance(found, RunError):
             self.figures = {}
             self.failed.emit(str(found))
-            return False
+            return
         self.figures = found
-        return True
+        self.arrived.emit()
 
     def close(self) -> None:
         """End the reading thread."""
+        self._arrival.stop()
         if self._reader is not None:
             self._reader.close()
             self._reader = None

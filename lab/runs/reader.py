@@ -5,6 +5,7 @@ Only the newest request counts. While there is none, the neighbours of the last 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import stat
 import threading
@@ -59,7 +60,7 @@ def read_frame(folder: Path | str, record: Keyframe) -> dict[str, Figure]:
 
 
 _Key = tuple[Path, str, int, int]
-_Request = tuple[Path, Keyframe, tuple[Keyframe, ...]]
+_Request = tuple[Path, Keyframe | None, tuple[Keyframe, ...]]
 _Result = tuple[Path, Keyframe, dict[str, Figure] | RunError]
 
 
@@ -91,6 +92,13 @@ class FrameReader:
             self._request = Path(folder), record, tuple(neighbours)
             self._changed.notify()
 
+    def warm_up(self, folder: Path, record: Keyframe) -> None:
+        """Read the pictures of a keyframe for nothing: the first reading takes ten times as long as those after it."""
+        with self._changed:
+            if self._request is None:
+                self._request = Path(folder), None, (record,)
+                self._changed.notify()
+
     def poll(self) -> tuple[Path, Keyframe, dict[str, Figure] | RunError] | None:
         """The newest pictures that were read on request, or why they cannot be; each once."""
         with self._changed:
@@ -112,6 +120,11 @@ class FrameReader:
                     return
                 folder, record, neighbours = self._request
                 self._request = None
+            if record is None:
+                # The thread must live to read others, whatever is wrong with this one.
+                with contextlib.suppress(Exception):
+                    read_frame(folder, neighbours[0])
+                continue
             found = self._read(folder, record)
             with self._changed:
                 self._result = folder, record, found

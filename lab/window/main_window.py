@@ -407,7 +407,7 @@ class MainWindow(QMainWindow):
                 play.setFocus(Qt.FocusReason.OtherFocusReason)
             self._holds_focus = False
         step = panel.session.step if panel.session is not None else 0
-        total = panel.form.values().steps if panel.form is not None else None
+        total = panel.settings().steps if panel.form is not None else None
         rate = progress.steps_per_second if progress is not None and state == "running" else None
         left = (total - step) / rate if rate and total is not None else None
         self.transport.set_progress(step, total, rate, left)

@@ -185,6 +185,17 @@ def test_only_the_newest_request_counts(
     assert disk.read == [0, 5]
 
 
+def test_warming_up_gives_no_result_and_keeps_nothing(
+    tmp_path: Path, records: list[Keyframe], reader: FrameReader, disk: Disk
+):
+    reader.warm_up(tmp_path, records[4])
+    disk.wait()
+    assert reader.poll() is None
+    reader.request(tmp_path, records[4])
+    assert title(result(reader)[2]) == "4"
+    assert disk.read == [4, 4]
+
+
 def test_damage_is_a_result_and_the_others_still_come(
     tmp_path: Path, records: list[Keyframe], reader: FrameReader
 ):
