@@ -194,14 +194,18 @@ class Ranges:
         """Limits that fit all of the frames, which have one structure; reads them one by one."""
         ranges = cls()
         for frame in frames:
-            for index, plot in enumerate(plots_of(frame)):
-                ranges.x[index] = _union(ranges.x.get(index), axis_limits(plot, "x"))
-                ranges.y[index] = _union(ranges.y.get(index), axis_limits(plot, "y"))
-                for key, limits in _values_of(index, plot):
-                    ranges.values[key] = _union(ranges.values.get(key), limits)
-            if isinstance(frame, Panels) and frame.share_axes:
-                ranges.pool(frame)
+            ranges.include(frame)
         return ranges
+
+    def include(self, frame: Plot | Panels) -> None:
+        """Widen the limits so that they fit one more frame."""
+        for index, plot in enumerate(plots_of(frame)):
+            self.x[index] = _union(self.x.get(index), axis_limits(plot, "x"))
+            self.y[index] = _union(self.y.get(index), axis_limits(plot, "y"))
+            for key, limits in _values_of(index, plot):
+                self.values[key] = _union(self.values.get(key), limits)
+        if isinstance(frame, Panels) and frame.share_axes:
+            self.pool(frame)
 
     def pool(self, panels: Panels) -> None:
         """Give panels that show the same quantities the same limits."""
