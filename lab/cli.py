@@ -9,17 +9,19 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from engines.errors import InputError
 from lab import __version__
+from lab.commands import arguments
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if words is None else words)
     try:
-        options = _parser().parse_args(words)
+        options = _parser().parse_args(given)
         return int(options.call(options) or 0)
     except InputError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -43,6 +45,16 @@ def window() -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are sentences, and whose options may be declared when they are needed."""
+
+    declare: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        declare, self.declare = self.declare, None
+        if declare is not None:
+            declare(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> None:  # type: ignore[override]
         raise InputError(f"{message}; '{self.prog} --help' shows how to call it.")
 
@@ -78,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", metavar="DIR", help="go on from a run's newest keyframe, with its settings"
     )
     command.add_argument(
-        "--at", type=_step, metavar="STEP", help="with --resume: from the keyframe at that step"
+        "--at", type=arguments.step, metavar="STEP", help="with --resume: from the keyframe at that step"
     )
     _add_training(command)
     command.set_defaults(call=_run)
@@ -86,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("fork", help="train a second run from a keyframe of another one")
     command.add_argument("run", metavar="DIR")
     command.add_argument(
-        "--at", type=_step, required=True, metavar="STEP", help="the keyframe at or before that step"
+        "--at", type=arguments.step, required=True, metavar="STEP", help="the keyframe at or before that step"
     )
     command.add_argument(
         "--set", action="append", default=[], metavar="k=v", dest="assignments", help="what differs"
@@ -102,20 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--salvage", action="store_true", help="go on with what is intact in a damaged run")
     command.set_defaults(call=_figures)
 
-    command = commands.add_parser("export", help="write one picture of a run to a file")
-    command.add_argument("run", metavar="RUN")
-    command.add_argument("--figure", required=True, metavar="NAME")
-    command.add_argument("--format", metavar="F", help="pdf, svg, png, eps, gif, webp, apng, mp4, csv, npz")
-    command.add_argument("--venue", default="free", metavar="V")
-    command.add_argument("--columns", type=int, default=1, metavar="N")
-    command.add_argument(
-        "--at", type=_step, metavar="STEP", help="the picture of the keyframe at or before that step"
-    )
-    command.add_argument("--frame", type=int, metavar="I", help="the frame of a film; its start if not given")
-    command.add_argument("--theme", choices=("light", "dark"), default="light")
-    command.add_argument("--overwrite", action="store_true")
-    command.add_argument("--salvage", action="store_true", help="go on with what is intact in a damaged run")
-    command.add_argument("-o", "--output", required=True, metavar="FILE")
+    command = commands.add_parser("export", help="write pictures, films or scalars of runs to files")
+    command.declare = _declare_export
     command.set_defaults(call=_export)
 
     command = commands.add_parser("runs", help="list the runs of a folder")
@@ -143,8 +143,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("shot", help="open the real window, train, and save a picture of it")
     command.add_argument("paper", metavar="PAPER")
-    command.add_argument("--seconds", type=_seconds, default=20.0, metavar="S")
-    command.add_argument("--size", type=_size, default=(1600, 1000), metavar="WxH")
+    command.add_argument("--seconds", type=arguments.seconds, default=20.0, metavar="S")
+    command.add_argument("--size", type=arguments.size, default=(1600, 1000), metavar="WxH")
     command.add_argument("--theme", choices=("light", "dark"), default="light")
     command.add_argument("--preset", metavar="P")
     command.add_argument("--set", action="append", default=[], metavar="k=v", dest="assignments")
@@ -165,9 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--paper", default="diffusion", metavar="P")
     command.add_argument("--preset", metavar="P")
     command.add_argument(
-        "--seconds", type=_seconds, default=8.0, metavar="S", help="length of each interleaved part"
+        "--seconds", type=arguments.seconds, default=8.0, metavar="S", help="length of each interleaved part"
     )
-    command.add_argument("--rounds", type=_count, default=3, metavar="N")
+    command.add_argument("--rounds", type=arguments.count, default=3, metavar="N")
     command.add_argument("--json", action="store_true")
     command.set_defaults(call=_bench)
 
@@ -177,72 +177,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _declare_export(command: argparse.ArgumentParser) -> None:
+    # How a figure looks is declared with pydantic, which no other command should wait for.
+    from lab.commands.export import add_options
+
+    add_options(command)
+
+
 def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", metavar="N")
     length = command.add_mutually_exclusive_group()
     length.add_argument("--steps", metavar="N")
-    length.add_argument("--seconds", type=_seconds, metavar="S")
+    length.add_argument("--seconds", type=arguments.seconds, metavar="S")
     command.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1, mps")
     command.add_argument("--where", choices=("process", "thread"), default="process")
-    command.add_argument("--threads", type=_count, metavar="N", help="torch's threads (all cores but one)")
     command.add_argument(
-        "--keyframe-space", type=_megabytes, default=512, metavar="MB", help="what keyframes may take (512)"
+        "--threads", type=arguments.count, metavar="N", help="torch's threads (all cores but one)"
+    )
+    command.add_argument(
+        "--keyframe-space",
+        type=arguments.megabytes,
+        default=512,
+        metavar="MB",
+        help="what keyframes may take (512)",
     )
     command.add_argument("--json", action="store_true", help="the last line is one JSON object")
     command.add_argument(
         "--out", required=True, metavar="DIR", help="the run's folder; must not hold a run yet"
     )
-
-
-def _step(text: str) -> int:
-    try:
-        value = int(text.replace(",", ""))
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a step: give a whole number, 0 or more")
-    return value
-
-
-def _megabytes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"'{text}' is not an amount: give megabytes, 0 keeps no keyframes")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e7:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a time: give seconds above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= 4096:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a count: give a whole number above 0")
-    return value
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()) or not (
-        1000 <= int(width) <= 8000 and 700 <= int(height) <= 8000
-    ):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a size: give WIDTHxHEIGHT in pixels, at least 1000x700"
-        )
-    return int(width), int(height)
 
 
 def _window(options: argparse.Namespace) -> int:
@@ -276,9 +238,9 @@ def _figures(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from lab.commands.export import export_figure
+    from lab.commands.export import export
 
-    return export_figure(options)
+    return export(options)
 
 
 def _runs(options: argparse.Namespace) -> int:

@@ -7,8 +7,6 @@ back.
 
 from __future__ import annotations
 
-import html
-import io
 import json
 import re
 import tomllib
@@ -24,13 +22,12 @@ from engines.config import Preset, Settings, find_preset
 from engines.errors import InputError, SettingError
 from engines.method import Method
 from lab import papers
+from lab.export.notes import LONGEST, read_note
 from lab.runs.folder import RunFolder, is_run
 
 SCHEME = "lab://"
-LONGEST = 4 * 2**20
-"""Characters of a text or a settings file: tens of thousands of drawn points fit."""
 LARGEST = 64 * 2**20
-"""Bytes of a figure's file."""
+"""Bytes of a text or a settings file."""
 
 _PAPER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -192,7 +189,8 @@ def read_setup(path: Path | str) -> Setup:
     Parameters
     ----------
     path : path
-        A settings file, a text that begins with ``lab://``, an exported PNG, GIF, SVG or PDF, or a run's folder.
+        A settings file, a text that begins with ``lab://``, an exported figure, film, data file or script, or a run's
+        folder.
 
     Raises
     ------
@@ -203,6 +201,9 @@ def read_setup(path: Path | str) -> Setup:
     if is_run(path):
         return Setup.of_run(RunFolder(path))
     try:
+        note = read_note(path)
+        if note is not None:
+            return _of_note(note, path)
         with open(path, "rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
@@ -213,9 +214,6 @@ def read_setup(path: Path | str) -> Setup:
         raise InputError(
             f"{path} is larger than {LARGEST // 2**20} MiB, as no setup is: give a smaller file."
         )
-    note = _note_of_figure(data)
-    if note is not None:
-        return _of_note(note, path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -273,39 +271,6 @@ def _short(value: object) -> str:
 # --- figures  ----------
 
 
-def _note_of_figure(data: bytes) -> str | None:
-    """What made a figure, as the exporter put it into the file: JSON, empty when there is none; None for other files."""
-    if data.startswith((b"\x89PNG\r\n\x1a\n", b"GIF8")):
-        return _note_of_picture(data)
-    if data.startswith(b"%PDF-"):
-        found = re.search(rb"/Keywords \(((?:\\.|[^\\)])*)\)", data, re.DOTALL)
-        return re.sub(rb"\\(.)", rb"\1", found.group(1)).decode("latin-1") if found else ""
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(\?xml|!DOCTYPE svg|svg)\b", data):
-        # No XML parser: what a hostile file makes of one is not worth a line of text.
-        items = re.findall(rb"<rdf:li>([^<]*)</rdf:li>", data)
-        return next(
-            (
-                text
-                for item in items
-                if '"settings"' in (text := html.unescape(item.decode(errors="replace")))
-            ),
-            "",
-        )
-    return None
-
-
-def _note_of_picture(data: bytes) -> str:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "GIF")) as image:
-            note = image.info.get("lab") or image.info.get("comment")
-    except Exception:
-        # Whatever a broken picture makes Pillow raise, it holds no setup.
-        return ""
-    return note.decode("latin-1") if isinstance(note, bytes) else str(note or "")
-
-
 def _of_note(note: str, path: Path) -> Setup:
     try:
         about = json.loads(note)
@@ -322,6 +287,6 @@ def _of_note(note: str, path: Path) -> Setup:
 
 def _no_setup(path: Path) -> InputError:
     return InputError(
-        f"{path} holds no setup: give a settings.toml, a text that begins with {SCHEME}, or a PNG, GIF, SVG or PDF that "
-        "the lab wrote of a run."
+        f"{path} holds no setup: give a settings.toml, a text that begins with {SCHEME}, or a figure that the lab exported "
+        "of a run."
     )

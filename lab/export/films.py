@@ -20,6 +20,7 @@ import numpy as np
 from engines.figures import Film, Panels, Plot
 from lab.export.errors import ExportError
 from lab.export.limits import Ranges
+from lab.export.notes import as_mp4_box, as_xmp, mp4_boxes
 from lab.export.page import Arrangement, compose
 from lab.export.style import Style
 
@@ -113,7 +114,10 @@ def write_film(
     note = json.dumps(metadata, default=str)
     counted = _counted(frames, count, progress)
     if format == "mp4":
-        _write_mp4(counted, path, fps, note)
+        _write_mp4(counted, path, fps, str(metadata.get("alt", "")))
+        # Beyond what ffmpeg takes on its command line.
+        with open(path, "ab") as film:
+            film.write(as_mp4_box(note))
         return
     with open(path, "wb") as file:
         if format == "gif":
@@ -191,7 +195,7 @@ def _write_webp(frames: Iterator[Image], count: int, file: IO[bytes], fps: float
             return self._number
 
     waits = [round(1000 * (i + 1) / fps) - round(1000 * i / fps) for i in range(count)]
-    packet = _xmp(note)
+    packet = as_xmp(note)
     Reel().save(
         file,
         format="WEBP",
@@ -206,17 +210,6 @@ def _write_webp(frames: Iterator[Image], count: int, file: IO[bytes], fps: float
     # Nothing is left; this lets the last frame be counted.
     for _ in frames:
         pass
-
-
-def _xmp(note: str) -> bytes:
-    from xml.sax.saxutils import escape
-
-    text = escape(note)
-    return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:description><rdf:Alt>'
-        f'<rdf:li xml:lang="x-default">{text}</rdf:li></rdf:Alt></dc:description></rdf:Description></rdf:RDF></x:xmpmeta>'
-    ).encode()
 
 
 def _write_apng(
@@ -260,7 +253,7 @@ def _png_data(image: Image) -> Iterator[bytes]:
         at += 12 + length
 
 
-def _write_mp4(frames: Iterable[Image], path: Path, fps: float, note: str) -> None:
+def _write_mp4(frames: Iterable[Image], path: Path, fps: float, comment: str) -> None:
     try:
         imageio_ffmpeg = importlib.import_module("imageio_ffmpeg")
     except ImportError as error:
@@ -276,15 +269,43 @@ def _write_mp4(frames: Iterable[Image], path: Path, fps: float, note: str) -> No
             pixels = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
             if writer is None:
                 size = pixels.shape[1], pixels.shape[0]
-                more = ["-movflags", "+faststart", "-metadata", f"comment={note}"]
+                more = ["-movflags", "+faststart", "-metadata", f"comment={comment[:2000]}"]
                 writer = imageio_ffmpeg.write_frames(
                     str(path), size, fps=fps, quality=8, macro_block_size=2, output_params=more
                 )
-                writer.send(None)
-            writer.send(np.ascontiguousarray(pixels))
+                _handed(writer, None)
+            _handed(writer, np.ascontiguousarray(pixels))
     finally:
         if writer is not None:
             writer.close()
+    # ffmpeg ends without a word when the disk is full.
+    try:
+        with open(path, "rb") as film:
+            whole = b"moov" in {kind for kind, _ in mp4_boxes(film)}
+    except (ValueError, EOFError, FileNotFoundError):
+        whole = False
+    if not whole:
+        raise _unfinished()
+
+
+def _handed(writer: Any, pixels: np.ndarray | None) -> None:
+    """Give a frame to ffmpeg; None starts it."""
+    try:
+        writer.send(pixels)
+    except (RuntimeError, OSError) as error:
+        if pixels is not None:
+            raise _unfinished() from error
+        raise ExportError(
+            f"ffmpeg, which writes MP4, cannot be started ({' '.join(str(error).split())[:200]}); install imageio-ffmpeg "
+            "again, or choose GIF, WebP or APNG."
+        ) from error
+
+
+def _unfinished() -> ExportError:
+    return ExportError(
+        "ffmpeg ended before the film did, perhaps as the disk is full; make room or choose another folder, or GIF, WebP or "
+        "APNG."
+    )
 
 
 __all__ = ["FASTEST", "Progress", "drawn_frames", "stamps", "write_film"]

@@ -43,7 +43,7 @@ RASTER_ITEMS = 5000
 _MOST_CELLS = 4096
 """Pixels to a side up to which coarse pictures are enlarged in vector files."""
 
-_SYMBOLS = {"circle": "o", "cross": "x", "square": "s", "star": "*"}
+SYMBOLS = {"circle": "o", "cross": "x", "square": "s", "star": "*"}
 _DASHES: dict[str, Any] = {"solid": "-", "dash": (0, (4.0, 2.0)), "dot": (0, (1.0, 1.6))}
 
 
@@ -119,12 +119,12 @@ class Painter:
 
     def _lines(self, mark: Lines) -> None:
         style = self.style
-        x, y = _floats(mark.x), _floats(mark.y)
+        x, y = floats(mark.x), floats(mark.y)
         if not np.isfinite(y).any():
             return
         many = mark.points and x.size > RASTER_ITEMS
         # A point between two gaps is a line of no length: shown as a dot, or it would vanish.
-        alone = _isolated(y) if not mark.points else np.zeros(0, dtype=int)
+        alone = isolated(y) if not mark.points else np.zeros(0, dtype=int)
         color, width = self.color(mark.role, mark.opacity), style.line_width(mark.width)
         self.axes.plot(
             x,
@@ -146,10 +146,10 @@ class Painter:
 
     def _ribbon(self, mark: Ribbon) -> None:
         self.axes.fill_between(
-            _floats(mark.x),
-            _floats(mark.low),
-            _floats(mark.high),
-            facecolor=self.color(mark.role, _fill_opacity(mark)),
+            floats(mark.x),
+            floats(mark.low),
+            floats(mark.high),
+            facecolor=self.color(mark.role, fill_opacity(mark)),
             edgecolor="none",
             lw=0.0,
             zorder=self.order,
@@ -157,8 +157,8 @@ class Painter:
 
     def _scatter(self, mark: Scatter, number: int) -> None:
         style = self.style
-        x, y = _floats(mark.x), _floats(mark.y)
-        values = None if mark.values is None else _floats(mark.values)
+        x, y = floats(mark.x), floats(mark.y)
+        values = None if mark.values is None else floats(mark.values)
         stroke = mark.symbol == "cross"
         look: dict[str, Any] = {"color": [self.color(mark.role, mark.opacity)]}
         if values is not None:
@@ -169,7 +169,7 @@ class Painter:
             x,
             y,
             s=style.marker_size(mark.size) ** 2,
-            marker=_SYMBOLS[mark.symbol],
+            marker=SYMBOLS[mark.symbol],
             linewidths=style.line_width(1.0) if stroke else 0.0,
             zorder=self.order,
             rasterized=x.size > RASTER_ITEMS or None,
@@ -177,7 +177,7 @@ class Painter:
         )
 
     def _vector_field(self, mark: VectorField) -> None:
-        x, y, u, v = (_floats(part) for part in (mark.x, mark.y, mark.u, mark.v))
+        x, y, u, v = (floats(part) for part in (mark.x, mark.y, mark.u, mark.v))
         fine = np.isfinite(x) & np.isfinite(y) & np.isfinite(u) & np.isfinite(v)
         if not fine.any():
             return
@@ -213,7 +213,7 @@ class Painter:
         )
 
     def _bars(self, mark: Bars) -> None:
-        x, height = _floats(mark.x), _floats(mark.height)
+        x, height = floats(mark.x), floats(mark.height)
         fine = np.isfinite(x) & np.isfinite(height)
         left, right = x[fine] - mark.width / 2, x[fine] + mark.width / 2
         foot, top = np.full(left.shape, mark.base), mark.base + height[fine]
@@ -224,12 +224,14 @@ class Painter:
         )
 
     def _histogram(self, mark: Histogram) -> None:
-        edges, counts = _floats(mark.edges), np.nan_to_num(_floats(mark.counts))
+        edges, counts = floats(mark.edges), np.nan_to_num(floats(mark.counts))
+        if not counts.size:
+            return
         low = min(self.axes.get_ylim())
         foot = low / 10.0 if self.plot.y.scale == "log" else 0.0
         x = np.repeat(edges, 2)[1:-1]
         y = np.maximum(np.repeat(counts, 2), foot) if self.plot.y.scale == "log" else np.repeat(counts, 2)
-        fill = self.color(mark.role, _fill_opacity(mark))
+        fill = self.color(mark.role, fill_opacity(mark))
         self.axes.fill_between(x, foot, y, facecolor=fill, edgecolor="none", lw=0.0, zorder=self.order)
         self.axes.plot(
             np.concatenate([x[:1], x, x[-1:]]),
@@ -310,7 +312,9 @@ class Painter:
             how = "none"
             if self.inks.medium == "vector":
                 # Viewers smooth what is enlarged; repeated cells stay sharp, and cost next to nothing once compressed.
-                times = max(1, min(math.ceil(RASTER_DPI / density), _MOST_CELLS // max(cells.shape[:2])))
+                # The layout, which comes later, can make the axes larger.
+                times = math.ceil(1.3 * RASTER_DPI / density)
+                times = max(1, min(times, _MOST_CELLS // max(cells.shape[:2])))
                 cells = cells.repeat(times, axis=0).repeat(times, axis=1)
         self.axes.imshow(
             cells,
@@ -323,7 +327,7 @@ class Painter:
         )
 
     def _boxes(self, mark: Boxes) -> None:
-        x, y, width, height = (_floats(part) for part in (mark.x, mark.y, mark.width, mark.height))
+        x, y, width, height = (floats(part) for part in (mark.x, mark.y, mark.width, mark.height))
         color = self.color(mark.role, mark.opacity)
         line = self.style.line_width(mark.line_width)
         self._polygons(x, x + width, y, y + height, facecolors="none", edgecolors=[color], linewidths=line)
@@ -341,7 +345,7 @@ class Painter:
         from matplotlib.collections import LineCollection
 
         style = self.style
-        positions = _floats(mark.positions).reshape(-1, 2)
+        positions = floats(mark.positions).reshape(-1, 2)
         edges = np.asarray(mark.edges, dtype=int).reshape(-1, 2)
         many = max(len(positions), len(edges)) > RASTER_ITEMS or None
         coloured = mark.edge_values is not None and len(edges) > 0
@@ -355,7 +359,7 @@ class Painter:
         )
         if coloured:
             lines.set(
-                array=_floats(mark.edge_values),
+                array=floats(mark.edge_values),
                 cmap=self.inks.colormap("sequential", opacity=mark.opacity),
                 norm=self._norm(mark, number, "edges"),
             )
@@ -363,7 +367,7 @@ class Painter:
         look: dict[str, Any] = {"color": [self.color(mark.role, mark.opacity)]}
         if mark.node_values is not None:
             cmap = self.inks.colormap("sequential", opacity=mark.opacity)
-            look = {"c": _floats(mark.node_values), "cmap": cmap, "norm": self._norm(mark, number)}
+            look = {"c": floats(mark.node_values), "cmap": cmap, "norm": self._norm(mark, number)}
         size = style.marker_size(6.0)
         self.axes.scatter(
             positions[:, 0],
@@ -399,10 +403,10 @@ class Painter:
 
     def _words(self, mark: Words) -> None:
         style = self.style
-        x, y = _floats(mark.x), _floats(mark.y)
+        x, y = floats(mark.x), floats(mark.y)
         weights = np.zeros(len(x))
         if mark.weights is not None:
-            weights = np.clip(np.nan_to_num(_floats(mark.weights)), 0.0, 1.0)
+            weights = np.clip(np.nan_to_num(floats(mark.weights)), 0.0, 1.0)
         color = self.color("text", mark.opacity)
         texts = []
         for index, word in enumerate(mark.words):
@@ -432,7 +436,7 @@ class Painter:
     def _bodies(self, mark: Bodies) -> None:
         from matplotlib.collections import PolyCollection
 
-        outlines = [_floats(outline).reshape(-1, 2) for outline in mark.outlines]
+        outlines = [floats(outline).reshape(-1, 2) for outline in mark.outlines]
         roles = [mark.roles[i] if i < len(mark.roles) else mark.role for i in range(len(outlines))]
         bodies = PolyCollection(
             outlines,
@@ -466,7 +470,7 @@ def legend_handle(mark: Mark, inks: Inks) -> Artist | None:
             )
         case Scatter():
             size = style.marker_size(min(max(mark.size, 3.0), 8.0))
-            symbol = _SYMBOLS[mark.symbol]
+            symbol = SYMBOLS[mark.symbol]
             return Line2D([], [], color=color, ls="", marker=symbol, ms=size, mew=style.line_width(1.0))
         case Graph():
             return Line2D(
@@ -475,7 +479,7 @@ def legend_handle(mark: Mark, inks: Inks) -> Artist | None:
         case Boxes():
             return Patch(facecolor="none", edgecolor=color, lw=style.line_width(mark.line_width))
         case Ribbon() | Histogram():
-            return Patch(facecolor=inks.color(mark.role, _fill_opacity(mark)), edgecolor="none")
+            return Patch(facecolor=inks.color(mark.role, fill_opacity(mark)), edgecolor="none")
         case Bars() | Bodies() | Words():
             return Patch(facecolor=color, edgecolor="none")
         case Heatmap() if mark.colors == "role":
@@ -483,19 +487,20 @@ def legend_handle(mark: Mark, inks: Inks) -> Artist | None:
     return None
 
 
-def _floats(values: Any) -> np.ndarray:
+def floats(values: Any) -> np.ndarray:
+    """An array of its own in which what cannot be drawn is NaN."""
     array = np.array(values, dtype=float)
     array[~np.isfinite(array)] = np.nan
     return array
 
 
-def _isolated(y: np.ndarray) -> np.ndarray:
+def isolated(y: np.ndarray) -> np.ndarray:
     """Indices of finite values with a gap on either side."""
     fine = np.concatenate([[False], np.isfinite(y), [False]])
     return np.flatnonzero(fine[1:-1] & ~fine[:-2] & ~fine[2:])
 
 
-def _fill_opacity(mark: Mark) -> float:
+def fill_opacity(mark: Mark) -> float:
     """Areas let what is behind them be seen, as on the screen."""
     return (0.22 if isinstance(mark, Ribbon) else 0.30) * mark.opacity
 
@@ -505,4 +510,14 @@ def plain(text: str) -> str:
     return str(text).replace("$", r"\$")
 
 
-__all__ = ["RASTER_ITEMS", "ColorBar", "Painter", "legend_handle", "plain"]
+__all__ = [
+    "RASTER_ITEMS",
+    "SYMBOLS",
+    "ColorBar",
+    "Painter",
+    "fill_opacity",
+    "floats",
+    "isolated",
+    "legend_handle",
+    "plain",
+]

@@ -47,8 +47,8 @@ class Arrangement:
         Numbers of the axes whose named x ticks are turned, to fit.
     scales : dict of int to float
         Factors of text sizes, by the number of the text in the figure's crowded texts.
-    header : float
-        Height at which the header stands.
+    header : (float, str)
+        Height at which the header stands, and which side of it is there.
     legends : dict of int to (float, float)
         Lower left corners of the legends inside axes, by the number of the axes and in parts of their size.
     """
@@ -57,7 +57,7 @@ class Arrangement:
     places: list[Any] = field(default_factory=list)
     turned: set[int] = field(default_factory=set)
     scales: dict[int, float] = field(default_factory=dict)
-    header: float = 0.98
+    header: tuple[float, str] = (0.98, "top")
     legends: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -344,7 +344,9 @@ class _Composer:
             page.set_layout_engine("none")
             arrangement.size = float(page.get_figwidth()), float(page.get_figheight())
             arrangement.places = [axes.get_position(original=True).frozen() for axes in page.axes]
-            arrangement.header = float(self.header.get_position()[1]) if self.header is not None else 0.98
+            if self.header is not None:
+                # Its foot for pictures, its head for others: the layout of either kind sets it differently.
+                arrangement.header = float(self.header.get_position()[1]), self.header.get_verticalalignment()
             for index, axes in enumerate(self.axes):
                 if (legend := axes.get_legend()) is not None:
                     left, low = axes.transAxes.inverted().transform(legend.get_window_extent().p0)
@@ -362,9 +364,13 @@ class _Composer:
                 if index < len(self.crowded):
                     _rescale(self.crowded[index], scale)
             if self.header is not None:
-                # The foot, as the layout has it.
-                self.header.set(y=arrangement.header, va="bottom")
+                height, side = arrangement.header
+                self.header.set(y=height, va=side)
             page.draw_without_rendering()
+        if self.inks.medium == "raster":
+            # Whole pixels: matplotlib would cut off what is left of the last one.
+            width, height = page.get_size_inches()
+            page.set_size_inches(*(_whole(side, page.dpi) for side in (width, height)))
         if self.style.text == "outlines":
             _outline_texts(page)
         return page, arrangement
@@ -432,6 +438,11 @@ class _Composer:
             if scale != 1.0:
                 arrangement.scales[index] = scale
         return changed
+
+
+def _whole(inches: float, dpi: float) -> float:
+    """The nearest length of a whole number of pixels, on the safe side of rounding."""
+    return float((round(inches * dpi) + 1e-6) / dpi)
 
 
 def _set_up(axes: Axes, plot: Plot, x: Limits, y: Limits, width: float) -> None:

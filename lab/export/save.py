@@ -7,8 +7,10 @@ cancelled film or a power cut never leaves half a figure, nor destroys the one t
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import io
+import itertools
 import json
 import os
 import secrets
@@ -26,7 +28,9 @@ from lab.export.errors import ExportError
 from lab.export.films import FASTEST, Progress, drawn_frames, stamps, write_film
 from lab.export.inks import Medium
 from lab.export.limits import Ranges
+from lab.export.notes import as_comments, as_sidecar, sidecar_of
 from lab.export.parameters import RASTER_DPI, drawing
+from lab.export.pgf import pgf_source, pictures_in
 from lab.export.style import VENUES, Style
 
 
@@ -61,6 +65,7 @@ FORMATS: Mapping[str, Format] = {
         Format("pdf", "PDF", (".pdf",), "vector"),
         Format("svg", "SVG", (".svg",), "vector"),
         Format("eps", "EPS", (".eps",), "vector"),
+        Format("pgf", "PGF for LaTeX", (".pgf",), "vector"),
         Format("png", "PNG", (".png",), "raster"),
         Format("gif", "GIF film", (".gif",), "film"),
         Format("webp", "WebP film", (".webp",), "film"),
@@ -68,6 +73,7 @@ FORMATS: Mapping[str, Format] = {
         Format("mp4", "MP4 film", (".mp4",), "film"),
         Format("csv", "Data as CSV", (".csv",), "data"),
         Format("npz", "Data as NPZ", (".npz",), "data"),
+        Format("script", "Data and Python script", (".zip",), "data"),
     )
 }
 """Formats by name, in the order in which they are offered."""
@@ -120,17 +126,21 @@ def export(
     ExportError
         If the format, the style or the place cannot be used; nothing is left behind then.
     """
-    target, form = _target(Path(path), format)
+    target, form = target_of(Path(path), format)
     if form.name == "csv":
-        with (
-            _replacing(target, overwrite) as temporary,
-            open(temporary, "w", encoding="utf-8", newline="") as text,
-        ):
-            write_csv(figure, text)
+        _export_csv(figure, target, overwrite, _about(figure, metadata))
+        return target
+    if form.name == "pgf":
+        source, pictures = _pgf(
+            figure, target.stem, style or Style(), _about(figure, metadata), frame, frames
+        )
+        _export_pgf(source, pictures, target, overwrite)
         return target
     if form.kind != "film":
-        content = to_bytes(figure, form.name, style, metadata, frame=frame, frames=frames)
-        with _replacing(target, overwrite) as temporary, open(temporary, "wb") as file:
+        content = _content(
+            figure, form, style or Style(), _about(figure, metadata), frame, frames, target.stem
+        )
+        with replacing(target, overwrite) as temporary, open(temporary, "wb") as file:
             file.write(content)
         return target
     if not isinstance(figure, Film):
@@ -189,23 +199,35 @@ def export_film(
     ------
     ExportError
     """
-    target, form = _target(Path(path), format)
+    target, form = target_of(Path(path), format)
     if form.kind != "film":
         raise ExportError(f"{form.label} holds no film; choose {_names('film')}.")
+    about = {"version": __version__, **(metadata or {})}
+    if "alt" not in about:
+        frames = iter(frames)
+        first = list(itertools.islice(frames, 1))
+        about["alt"] = " ".join([f"Film of {count} frames.", *(alt_text(still) for still, _ in first)])
+        frames = itertools.chain(_given(first), frames)
     drawn = drawn_frames(frames, ranges, style or VENUES["screen"])
     dpi = (style or VENUES["screen"]).dpi
-    with _replacing(target, overwrite) as temporary, contextlib.closing(drawn):
+    with replacing(target, overwrite) as temporary, contextlib.closing(drawn):
         write_film(
             drawn,
             count,
             temporary,
             form.name,
             fps=fps,
-            metadata=dict(metadata or {}),
+            metadata=about,
             dpi=dpi,
             progress=progress,
         )
     return target
+
+
+def _given(items: list[tuple[Plot | Panels, str]]) -> Iterator[tuple[Plot | Panels, str]]:
+    """Items of a list, which keeps none of them."""
+    while items:
+        yield items.pop(0)
 
 
 def to_bytes(
@@ -231,20 +253,96 @@ def to_bytes(
     form = _format(format)
     if form.kind == "film":
         raise ExportError(f"{form.label} is written to a file frame by frame; name a file to export to.")
-    about = _about(figure, metadata)
+    return _content(figure, form, style or Style(), _about(figure, metadata), frame, frames, "figure")
+
+
+def _content(
+    figure: Figure,
+    form: Format,
+    style: Style,
+    about: Mapping[str, Any],
+    frame: int | None,
+    frames: Sequence[int] | None,
+    name: str,
+) -> bytes:
     if form.name == "npz":
         return npz_bytes(figure, about)
     if form.name == "csv":
         text = io.StringIO(newline="")
         write_csv(figure, text)
         return text.getvalue().encode("utf-8")
-    style = style or Style()
+    if form.name == "script":
+        from lab.export.script import script_bytes
+
+        return script_bytes(figure, style, about, frame=frame, frames=frames, name=name)
+    if form.name == "pgf":
+        source, pictures = _pgf(figure, name, style, about, frame, frames)
+        if pictures:
+            raise ExportError(
+                "This figure has parts that are pictures, which stand beside a PGF file; export it to a file, or choose PDF."
+            )
+        return source.encode("utf-8")
     page = draw(figure, style, frame=frame, frames=frames, medium=form.medium)
     file = io.BytesIO()
     dpi = style.dpi if form.kind == "raster" else max(style.dpi, RASTER_DPI)
     with drawing(style):
         page.savefig(file, format=form.name, dpi=dpi, metadata=_embedded(form, figure, about))
-    return file.getvalue()
+    content = file.getvalue()
+    if form.name == "eps":
+        title = " ".join(figure.title.encode("ascii", "replace").decode().split())[:200] or "Figure"
+        comments = f"%%Title: {title}\n{as_comments(_note(about))}%%EndComments\n".encode("ascii")
+        content = content.replace(b"%%EndComments\n", comments, 1)
+    return content
+
+
+def _pgf(
+    figure: Figure,
+    name: str,
+    style: Style,
+    about: Mapping[str, Any],
+    frame: int | None,
+    frames: Sequence[int] | None,
+) -> tuple[str, dict[str, bytes]]:
+    page = draw(figure, style, frame=frame, frames=frames, medium="vector")
+    with drawing(style):
+        return pgf_source(page, name, _note(about), max(style.dpi, RASTER_DPI))
+
+
+def _export_pgf(source: str, pictures: Mapping[str, bytes], target: Path, overwrite: bool) -> None:
+    beside = [target.with_name(name) for name in pictures]
+    old: set[str] = set()
+    if overwrite:
+        # What the file to be replaced includes, and nothing else, goes with it.
+        with contextlib.suppress(OSError), open(target, encoding="utf-8", errors="replace") as file:
+            old = pictures_in(file.read())
+    for path in beside:
+        if path.name not in old and os.path.exists(path):
+            raise ExportError(
+                f"'{path}' exists already, and this figure has a picture of that name; move or remove it."
+            )
+    with _replacing_set([*beside, target], overwrite) as temporaries:
+        for temporary, content in zip(temporaries, [*pictures.values(), source.encode("utf-8")], strict=True):
+            temporary.write_bytes(content)
+    for name in old - set(pictures):
+        with contextlib.suppress(OSError):
+            target.with_name(name).unlink()
+
+
+def _export_csv(figure: Figure, target: Path, overwrite: bool, about: Mapping[str, Any]) -> None:
+    with _replacing_set([sidecar_of(target), target], overwrite) as (described, table):
+        with open(table, "w+", encoding="utf-8", newline="") as text:
+            write_csv(figure, text)
+            text.seek(0)
+            columns = next(csv.reader(text))
+        description = as_sidecar(
+            _note(about), target.name, figure.title or "Figure", str(about["alt"]), columns
+        )
+        described.write_text(description, encoding="utf-8")
+
+
+def _note(about: Mapping[str, Any]) -> str:
+    """What made a figure as JSON, in ASCII."""
+    return json.dumps(about, default=str)
 
 
 def _about(figure: Figure, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -253,7 +351,7 @@ def _about(figure: Figure, metadata: Mapping[str, Any] | None) -> dict[str, Any]
 
 def _embedded(form: Format, figure: Figure, about: Mapping[str, Any]) -> dict[str, Any]:
     """What made the figure, under the names that the format has for it; the whole as JSON, in ASCII."""
-    creator, everything = f"Paperlab {__version__}", json.dumps(about, default=str)
+    creator, everything = f"Paperlab {__version__}", _note(about)
     title = figure.title or "Figure"
     if form.name == "pdf":
         return {
@@ -283,18 +381,20 @@ def _names(*kinds: str) -> str:
 
 def _format(name: str) -> Format:
     wanted = name.lower().lstrip(".")
-    if wanted == "pgf":
-        raise ExportError(
-            "PGF cannot be written without a TeX installation to measure the text with; export PDF and include it with "
-            "\\includegraphics."
-        )
-    if wanted not in FORMATS:
-        raise ExportError(f"'{name}' is not a format that figures can be written in; choose {_names()}.")
-    return FORMATS[wanted]
+    for form in FORMATS.values():
+        if wanted == form.name or f".{wanted}" == form.suffixes[0]:
+            return form
+    raise ExportError(f"'{name}' is not a format that figures can be written in; choose {_names()}.")
 
 
-def _target(path: Path, format: str | None) -> tuple[Path, Format]:
-    """The file to write and its format, from the ending of the name and the format asked for."""
+def target_of(path: Path, format: str | None) -> tuple[Path, Format]:
+    """The file to write and its format, from the ending of the name and the format asked for.
+
+    Raises
+    ------
+    ExportError
+        If the name is none of a file, or its ending is of another format.
+    """
     try:
         path = path.expanduser()
     except RuntimeError as error:
@@ -318,29 +418,57 @@ def _target(path: Path, format: str | None) -> tuple[Path, Format]:
 
 
 @contextlib.contextmanager
-def _replacing(target: Path, overwrite: bool) -> Iterator[Path]:
+def replacing(target: Path, overwrite: bool) -> Iterator[Path]:
     """A name beside the target to write to; becomes the target at the end, or is removed if anything goes wrong."""
-    folder = target.parent
+    with _replacing_set([target], overwrite) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def _replacing_set(targets: Sequence[Path], overwrite: bool) -> Iterator[list[Path]]:
+    """As `replacing`, for files that belong together, in one folder: all of them, or none; the last one is the figure."""
+    main = targets[-1]
+    folder = main.parent
     if not os.path.isdir(folder):
         raise ExportError(f"The folder '{folder}' does not exist; make it or choose another.")
-    if os.path.exists(target) and not overwrite:
-        raise ExportError(f"'{target}' exists already; choose another name or allow it to be replaced.")
+    for target in targets:
+        if os.path.isdir(target):
+            raise ExportError(f"'{target}' is a folder; choose another name.")
+        if os.path.exists(target) and not overwrite:
+            raise ExportError(f"'{target}' exists already; choose another name or allow it to be replaced.")
+    token = secrets.token_hex(4)
     # ffmpeg tells the format from the ending. A short name, as names have limits.
-    temporary = folder / f".{target.stem[:40]}.{secrets.token_hex(4)}.part{target.suffix}"
-    done = False
+    temporaries = [
+        folder / f".{target.stem[:40]}.{token}{index or ''}.part{target.suffix}"
+        for index, target in enumerate(targets)
+    ]
+    before = [temporary.with_suffix(".old") for temporary in temporaries[:-1]]
+    placed: list[tuple[Path, Path]] = []
     try:
-        yield temporary
+        yield temporaries
         # The content has to be on the disk before the name points to it.
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        done = True
+        for temporary in temporaries:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        for temporary, old, target in zip(temporaries, before, targets, strict=False):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(target, old)
+            placed.append((old, target))
+            os.replace(temporary, target)
+        # In one step, so that there is always either the old figure or the new one.
+        os.replace(temporaries[-1], main)
+        placed.clear()
     except OSError as error:
-        raise _sentence(error, target) from error
+        raise _sentence(error, main) from error
     finally:
-        if not done:
+        for old, target in placed:
             with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                target.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.replace(old, target)
+        for leftover in (*temporaries, *before):
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
 
 
 def _sentence(error: OSError, target: Path) -> ExportError:
@@ -357,4 +485,4 @@ def _sentence(error: OSError, target: Path) -> ExportError:
     return ExportError(f"{what}: {error.strerror or error}; choose another folder or try again.")
 
 
-__all__ = ["FASTEST", "FORMATS", "Format", "export", "export_film", "to_bytes"]
+__all__ = ["FASTEST", "FORMATS", "Format", "export", "export_film", "replacing", "target_of", "to_bytes"]

@@ -7,7 +7,7 @@ draw them again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -196,7 +196,8 @@ class Stretch:
                 raise ExportError(
                     f"The picture of step {record.step:,} cannot be read any more; export the film again without that step."
                 )
-            yield at(figure, self.frame), f"step {record.step:,}"
+            still = at(figure, self.frame)
+            yield replace(still, title=still.title or figure.title), f"step {record.step:,}"
 
 
 def stretch(

@@ -18,6 +18,7 @@ from engines.figures import FigureSpec
 from lab import papers
 from lab.cli import main
 from lab.runs.folder import RunFolder
+from tests.lab.command_line import Lab
 from tests.lab.made_runs import toy_installed
 from tests.lab.watching import sessions, spec
 
@@ -29,32 +30,6 @@ QUICK = ("--where", "thread", "--device", "cpu", "--threads", "1", "--json")
 def toy() -> Iterator[None]:
     with toy_installed():
         yield
-
-
-class Lab:
-    """Runs commands in this process and keeps what they printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *words: str | Path) -> dict[str, Any]:
-        """Run what must succeed; returns its JSON, where it prints one."""
-        code = main([str(word) for word in words])
-        self.out, self.err = self._capsys.readouterr()
-        assert code == 0, self.err
-        return json.loads(self.out.splitlines()[-1]) if "--json" in words else {}
-
-    def refused(self, *words: str | Path) -> str:
-        """Run what must be refused: exit code 2, nothing on standard output, one sentence on standard error."""
-        code = main([str(word) for word in words])
-        self.out, self.err = self._capsys.readouterr()
-        lines = [
-            line for line in self.err.splitlines() if line.startswith("lab: ") and "lab: from" not in line
-        ]
-        assert code == 2 and self.out == "" and "Traceback" not in self.err, (code, self.out, self.err)
-        assert len(lines) == 1 and lines[0].endswith("."), self.err
-        return lines[0]
 
 
 @pytest.fixture

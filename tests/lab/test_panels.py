@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import multiprocessing
 import threading
 from collections.abc import Callable
@@ -9,17 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from engines import figures as vocabulary
-from engines.figures import FigureSpec
+from engines.figures import Figure, FigureSpec, Film, plots_of
 from lab import papers
+from lab.cli import main
+from lab.export import FORMATS, export, source, to_bytes, venue
 from lab.panels.panel import Panel
 from lab.runs.folder import RunFolder
+from lab.setup import read_setup
 from lab.window.application import Application
 from tests.lab.conftest import PATIENCE
+from tests.lab.export.foreign import check_drawing, check_pdf, check_pixels, check_svg
 
 BUILT = [paper.id for paper in papers.papers() if paper.is_built]
 UNBUILT = [paper.id for paper in papers.papers() if not paper.is_built]
@@ -163,36 +170,104 @@ def test_a_reset_leaves_a_run_paused_that_is_only_about_to_pause(
     assert panel.state == "paused" and panel.session is not None and panel.session.step == 0
 
 
-@pytest.mark.parametrize("paper", BUILT)
-def test_every_figure_of_a_panel_is_whole_and_can_be_exported(
-    qtbot: QtBot, make_lab: Make, tmp_path: Path, paper: str
-) -> None:
-    from lab.export.save import export
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Figure]]:
+    """Every figure of a paper after a few steps of its demo, as the engine draws it; films cut short."""
+    made: dict[str, dict[str, Figure]] = {}
 
-    application = make_lab(paper)
-    panel = train(qtbot, application)
-    pause(qtbot, application, panel)
-    assert panel.method is not None
-    for dock in panel.docks.values():
-        dock.show()
-        dock.raise_()
-    for view in panel.method.views:
-        panel.docks[view.name].raise_()
-        qtbot.waitUntil(lambda view=view: panel.figure(view.name) is not None, timeout=PATIENCE)
-        figure = panel.figure(view.name)
-        assert figure is not None
+    def figures(paper: str) -> dict[str, Figure]:
+        if paper not in made:
+            folder = tmp_path_factory.mktemp("exported") / paper
+            words = [
+                "run",
+                paper,
+                "--steps",
+                "12",
+                "--where",
+                "thread",
+                "--threads",
+                "1",
+                "--out",
+                str(folder),
+            ]
+            assert main(words) == 0
+            run = RunFolder(folder)
+            made[paper] = {name: source.picture(run, name).figure for name in source.figure_names(run)}
+        return made[paper]
+
+    return figures
+
+
+def shortened(figure: Figure) -> Figure:
+    """A few frames show as well as many that a film is written."""
+    if not isinstance(figure, Film):
+        return figure
+    return Film(figure.frames[:3], figure.times[:3], figure.time, figure.title, figure.caption)
+
+
+ABOUT = {"step": 12, "seed": 0, "preset": "", "run": "r", "data": {"name": "some"}, "version": "0.1.0"}
+
+
+def about(paper: str, name: str) -> dict[str, object]:
+    method = papers.method_of(papers.find_built(paper))
+    return ABOUT | {"paper": paper, "figure": name, "settings": method.config().model_dump(mode="json")}
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_every_figure_is_a_page_that_other_programs_open(
+    exported: Callable[[str], dict[str, Figure]], tmp_path: Path, paper: str
+) -> None:
+    looks = [
+        venue("icml"),
+        venue("icml-wide", theme="dark"),
+        venue("slide"),
+        venue("nature", text="outlines"),
+    ]
+    for number, (name, figure) in enumerate(exported(paper).items()):
         assert vocabulary.check(figure) == []
-        formats = ["pdf", "svg", "png", "csv", "npz"]
-        if isinstance(figure, vocabulary.Film):
-            formats += ["gif", "webp"]
-            # A few frames show as well as many that a film is written.
-            some = figure.frames[:3]
-            figure = vocabulary.Film(some, figure.times[:3], figure.time, figure.title, figure.caption)
-        for ending in formats:
-            path = tmp_path / f"{view.name}.{ending}"
-            export(figure, path)
-            # A picture that does not apply to the data is one sentence, and has no numbers.
-            assert path.stat().st_size > 50 or not figure.marks, path
+        assert all(
+            axis.title()
+            for plot in plots_of(figure)
+            for axis in (plot.x, plot.y)
+            if axis.shown and plot.marks
+        )
+        style = looks[number % len(looks)]
+        check_drawing(figure, style)
+        check_pdf(to_bytes(figure, "pdf", style, about(paper, name)), figure, style)
+        check_svg(to_bytes(figure, "svg", style, about(paper, name)), style)
+        with Image.open(io.BytesIO(to_bytes(figure, "png", style, about(paper, name)))) as picture:
+            assert picture.width == round(style.width_in * style.dpi)
+            assert picture.info["dpi"] == pytest.approx((style.dpi, style.dpi), abs=0.02)
+            check_pixels(np.asarray(picture.convert("RGB")), style)
+
+
+@pytest.mark.parametrize("paper", BUILT)
+def test_every_figure_in_every_format_gives_its_setup_back(
+    exported: Callable[[str], dict[str, Figure]], tmp_path: Path, paper: str
+) -> None:
+    wanted = papers.method_of(papers.find_built(paper)).config()
+    small = venue("icml", dpi=60)
+    for name, figure in exported(paper).items():
+        for form in FORMATS.values():
+            is_film = isinstance(figure, Film)
+            if (form.kind == "film" and not is_film) or (
+                form.name == "mp4" and not importlib.util.find_spec("imageio_ffmpeg")
+            ):
+                continue
+            path = tmp_path / f"{name}{form.suffixes[0]}"
+            shown = shortened(figure)
+            export(shown, path, form.name, small, about(paper, name), overwrite=True)
+            setup = read_setup(path)
+            assert setup.paper == paper and setup.settings() == wanted, path
+            if isinstance(shown, Film) and form.name in ("gif", "webp", "apng"):
+                with Image.open(path) as film:
+                    assert film.n_frames == len(shown.frames)  # type: ignore[attr-defined]
+                    assert film.width == round(small.width_in * small.dpi)
+            elif form.name == "npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    assert len(arrays.files) > 1
+            elif form.name == "csv":
+                assert any(plot.marks for plot in plots_of(shown)) == (len(path.read_text().splitlines()) > 1)
 
 
 @pytest.mark.parametrize("paper", BUILT)

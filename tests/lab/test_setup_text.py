@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import struct
+import tracemalloc
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +18,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
 
 from engines.config import Settings
 from engines.errors import InputError, SettingError
 from engines.figures import Axis, Film, Lines, Plot
 from lab import papers
+from lab.export import FORMATS, export
+from lab.export.notes import as_comments, as_mp4_box, as_sidecar, as_xmp, read_note
 from lab.runs.folder import RunFolder
-from lab.setup import LONGEST, Setup, read_setup
+from lab.setup import LARGEST, LONGEST, Setup, read_setup
 from tests.lab.made_runs import begin_run, make_run, toy_installed
 from tests.toy import ToySettings
 
@@ -233,26 +241,87 @@ def about(values: Mapping[str, Any], paper: str = "diffusion") -> dict[str, Any]
     return {"paper": paper, "figure": "f", "run": "r", "step": 3, "settings": dict(values), "data": {}}
 
 
-@pytest.mark.parametrize("format", ["png", "svg", "pdf", "gif", "apng"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_an_exported_figure_gives_its_setup_back(tmp_path: Path, format: str):
-    from lab.export import export
-
+    if format == "mp4":
+        pytest.importorskip("imageio_ffmpeg")
     nasty = "a(b)\\c/</rdf:li>&amp;\"'ü {}.csv"
     setup = Setup.from_text("lab://diffusion?preset=paper&seed=9&betas=0.1,0.2")
     values = {**setup.values, "path": nasty}
-    path = export(
-        FILM if format in ("gif", "apng") else PLOT, tmp_path / f"a.{format}", metadata=about(values)
-    )
+    film = FORMATS[format].kind == "film"
+    path = export(FILM if film else PLOT, tmp_path / "a", format, metadata=about(values))
     found = read_setup(path)
     assert found.paper == "diffusion" and found.values == values
     given = export(PLOT, tmp_path / "b.png", metadata={**about(values), "preset": "paper"})
     assert read_setup(given).preset == "paper"
 
 
-def png_with(text: str, *, packed: bool = False) -> PngImagePlugin.PngInfo:
-    note = PngImagePlugin.PngInfo()
-    note.add_text("lab", text, zip=packed)
-    return note
+def test_whatever_made_a_figure_is_in_it(tmp_path: Path):
+    # In every format, for people and programs that look: also what is no part of a setup.
+    made = {**about({"seed": 1}), "seed": 1, "preset": "digits"}
+    for format in FORMATS:
+        if format == "mp4" and find_spec("imageio_ffmpeg") is None:
+            continue
+        path = export(
+            FILM if FORMATS[format].kind == "film" else PLOT, tmp_path / format, format, metadata=made
+        )
+        note = json.loads(read_note(path) or "{}")
+        assert made.items() <= note.items() and note["version"] and note["alt"], format
+
+
+def packed(name: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def npy(text: str) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array(text))
+    return file.getvalue()
+
+
+def holding(note: str) -> dict[str, bytes]:
+    """A small file of each kind with a note in it."""
+    text, xmp = note.encode(), as_xmp(note)
+    png, blocks = b"\x89PNG\r\n\x1a\n", [text[i : i + 255] for i in range(0, len(text), 255)]
+    return {
+        "a.png": png + chunk(b"IHDR", bytes(13)) + chunk(b"tEXt", b"lab\0" + text),
+        "b.png": png + chunk(b"zTXt", b"lab\0\0" + zlib.compress(text)),
+        "a.gif": b"GIF89a" + bytes(7) + b"!\xfe" + b"".join(bytes([len(b)]) + b for b in blocks) + b"\0;",
+        "a.webp": b"RIFF\0\0\0\0WEBPVP8L\3\0\0\0abc\0XMP " + struct.pack("<I", len(xmp)) + xmp,
+        "a.mp4": b"\0\0\0\x0cftypisom" + b"\0\0\0\1mdat" + struct.pack(">Q", 20) + b"data" + as_mp4_box(note),
+        "a.npz": packed("metadata.npy", npy(note)),
+        "a.zip": packed("fig/metadata.json", text),
+        "a.svg": f"<?xml version='1.0'?><svg><rdf:li>{note}</rdf:li></svg>".encode(),
+        "a.pdf": b"%PDF-1.4\n/Keywords (" + text + b")",
+        "a.eps": f"%!PS-Adobe-3.0 EPSF-3.0\n{as_comments(note)}%%EndComments\n".encode(),
+        "a.pgf": f"%% A figure\r\n{as_comments(note)}".replace("\n", "\r\n").encode(),
+        "a.csv-metadata.json": as_sidecar(note, "a.csv", "t", "d", ["x"]).encode(),
+    }
+
+
+def laid_out(folder: Path, name: str, data: bytes) -> Path:
+    """A file with that content; for the description of a table, the table."""
+    (folder / name).write_bytes(data)
+    if not name.endswith(".csv-metadata.json"):
+        return folder / name
+    (folder / "a.csv").write_text("x\n1\n")
+    return folder / "a.csv"
+
+
+KINDS = sorted(holding(""))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_note_is_found_in_every_kind_of_file(tmp_path: Path, name: str):
+    note = json.dumps({"paper": "toy", "settings": {"seed": 5}})
+    assert read_setup(laid_out(tmp_path, name, holding(note)[name])).values["seed"] == 5
 
 
 @pytest.mark.parametrize(
@@ -265,15 +334,9 @@ def png_with(text: str, *, packed: bool = False) -> PngImagePlugin.PngInfo:
         json.dumps({"paper": "toy", "settings": {"\x00" * 1000: 1}}), '{"paper": "toy", "settings": {"seed": NaN}}',
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("kind", ["png", "packed", "svg", "pdf"])
-def test_a_figure_that_holds_nonsense_is_one_sentence(tmp_path: Path, note: str, kind: str):
-    path = tmp_path / "a"
-    if kind in ("png", "packed"):
-        Image.new("L", (2, 2)).save(path, "PNG", pnginfo=png_with(note, packed=kind == "packed"))
-    elif kind == "svg":
-        path.write_text(f"<?xml version='1.0'?><svg><rdf:li>{note}</rdf:li></svg>")
-    else:
-        path.write_bytes(b"%PDF-1.4\n/Keywords (" + note.encode() + b")")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_figure_that_holds_nonsense_is_one_sentence(tmp_path: Path, note: str, name: str):
+    path = laid_out(tmp_path, name, holding(note)[name])
     with pytest.raises(InputError) as caught:
         read_setup(path)
     assert (
@@ -295,27 +358,101 @@ def test_a_file_that_holds_no_setup_is_one_sentence(tmp_path: Path, data: bytes)
         read_setup(tmp_path / "a")
 
 
-def test_a_text_that_unpacks_to_very_much_is_refused(tmp_path: Path):
-    huge = json.dumps({"paper": "toy", "settings": {}, "x": "y" * 20_000_000})
-    Image.new("L", (2, 2)).save(tmp_path / "a.png", pnginfo=png_with(huge, packed=True))
-    assert (tmp_path / "a.png").stat().st_size < 100_000
+@pytest.mark.parametrize("name", ["b.png", "a.npz", "a.zip"])
+def test_a_text_that_unpacks_to_very_much_is_refused(tmp_path: Path, name: str):
+    data = holding(json.dumps({"paper": "toy", "settings": {}, "x": "y" * 20_000_000}))[name]
+    assert len(data) < 300_000
+    (tmp_path / name).write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="holds no setup"):
+            read_setup(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 10 * LONGEST
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_that_is_cut_or_damaged_is_one_sentence_or_a_setup(tmp_path: Path, name: str):
+    data = holding(json.dumps({"paper": "toy", "settings": {"seed": 5}}))[name]
+    random = np.random.default_rng(0)
+    broken = [data[:length] for length in range(0, len(data), 7)]
+    for _ in range(60):
+        changed = bytearray(data)
+        for place in random.integers(0, len(data), 3):
+            changed[place] = random.integers(256)
+        broken.append(bytes(changed))
+    for content in broken:
+        path = laid_out(tmp_path, name, content)
+        try:
+            read_setup(path)
+        except InputError as error:
+            assert str(error).isprintable() and len(str(error)) < 1000
+
+
+def test_an_array_that_says_it_is_very_large_is_not_believed(tmp_path: Path):
+    header = b"{'descr': '<U4', 'fortran_order': False, 'shape': (99999999999,), }\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    pickled = array.replace(b"'<U4'", b"'|O' ").replace(b"(99999999999,)", b"()            ") + pickle.dumps(
+        print
+    )
+    for content in (array, pickled, b"\x80\x04."):
+        (tmp_path / "a.npz").write_bytes(packed("metadata.npy", content))
+        with pytest.raises(InputError, match="holds no setup"):
+            read_setup(tmp_path / "a.npz")
+
+
+def test_a_zip_with_a_long_list_of_files_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"{number}" + "n" * 60_000, b"")
+        archive.writestr("metadata.npy", npy(json.dumps({"paper": "toy", "settings": {}})))
+    (tmp_path / "a.npz").write_bytes(file.getvalue())
+    assert read_setup(tmp_path / "a.npz").paper == "toy"
+    monkeypatch.setattr("lab.export.notes.LONGEST", 100_000)
     with pytest.raises(InputError, match="holds no setup"):
-        read_setup(tmp_path / "a.png")
+        read_setup(tmp_path / "a.npz")
+
+
+def test_films_and_data_of_any_size_are_skipped_over(tmp_path: Path):
+    note = json.dumps({"paper": "toy", "settings": {"seed": 5}})
+    size, xmp = 3 * 2**30, as_xmp(note)
+    heads = {
+        "a.mp4": (b"\0\0\0\x0cftypisom\0\0\0\1mdat" + struct.pack(">Q", size + 16), as_mp4_box(note)),
+        "a.webp": (
+            b"RIFF\0\0\0\0WEBPANMF" + struct.pack("<I", size),
+            b"XMP " + struct.pack("<I", len(xmp)) + xmp,
+        ),
+    }
+    for name, (head, tail) in heads.items():
+        with open(tmp_path / name, "wb") as file:
+            file.write(head)
+            # A hole, which takes no room on the disk.
+            file.seek(size, 1)
+            file.write(tail)
+        assert read_setup(tmp_path / name).values["seed"] == 5
+
+
+def test_a_table_without_its_description_holds_no_setup(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(InputError, match="holds no setup"):
+        read_setup(tmp_path / "a.csv")
 
 
 def test_a_file_that_cannot_be_read_or_is_too_large_is_one_sentence(tmp_path: Path):
     for path in (tmp_path / "gone", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             read_setup(path)
-    with open(tmp_path / "large.png", "wb") as file:
-        file.truncate(65 * 2**20)
+    with open(tmp_path / "large.toml", "wb") as file:
+        file.truncate(LARGEST + 1)
     with pytest.raises(InputError, match="larger than"):
-        read_setup(tmp_path / "large.png")
+        read_setup(tmp_path / "large.toml")
 
 
 @given(
     st.binary(max_size=200),
-    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"%PDF-1.4/Keywords (", b"<svg><rdf:li>", b"GIF89a"]),
+    st.sampled_from([b"", b"<svg><rdf:li>", *(data[:12] for data in holding("").values())]),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_hold_no_setup(tmp_path_factory: pytest.TempPathFactory, data: bytes, head: bytes):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import types
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from engines.figures import Panels, Plot
+from lab import __version__
 from lab.export import ExportError, Ranges, Style, export, export_film
 from tests.lab.export.samples import FILM, MARKS, walk
 
@@ -142,19 +145,100 @@ def test_mp4_gets_even_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def write_frames(path: str, size: tuple[int, int], **options: Any) -> Iterator[None]:
         assert options["fps"] == 24 and path.endswith(".mp4")
         with open(path, "wb") as file:
+            # The least that is a film.
+            file.write(b"\0\0\0\x08ftyp\0\0\0\x08moov")
             while True:
                 frame = yield
                 assert isinstance(frame, np.ndarray) and frame.dtype == np.uint8
                 assert (frame.shape[1], frame.shape[0]) == size
                 shapes.append(frame.shape)
-                file.write(b"frame")
 
     fake = types.ModuleType("imageio_ffmpeg")
     fake.write_frames = write_frames  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", fake)
     path = export(FILM, tmp_path / "walk.mp4", style=STYLE.updated(width_in=3.02, height_in=2.02), fps=24)
     assert shapes == [(102, 152, 3)] * 5
-    assert path.read_bytes() == b"frame" * 5
+    assert path.stat().st_size > 16
+
+
+def test_mp4_that_ffmpeg_does_not_finish_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(path: str, *_: Any, **__: Any) -> Iterator[None]:
+        # As ffmpeg on a full disk: media, and neither a list of frames nor an error.
+        Path(path).write_bytes(b"\0\0\0\x08ftyp\0\0\1\0mdat")
+        while True:
+            yield
+
+    def broken(path: str, *_: Any, **__: Any) -> Iterator[None]:
+        yield
+        # As imageio-ffmpeg says it, with the whole command.
+        raise OSError("[Errno 32] Broken pipe\n\nFFMPEG COMMAND:\nffmpeg -y")
+
+    def missing(*_: Any, **__: Any) -> Iterator[None]:
+        raise RuntimeError("No ffmpeg exe could be found.\nInstall ffmpeg")
+        yield
+
+    fake = types.ModuleType("imageio_ffmpeg")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", fake)
+    for write_frames, words in (
+        (cut_short, "disk is full"),
+        (broken, "disk is full"),
+        (missing, "cannot be started"),
+    ):
+        fake.write_frames = write_frames  # type: ignore[attr-defined]
+        with pytest.raises(ExportError, match=words) as caught:
+            export(FILM, tmp_path / "walk.mp4", style=STYLE)
+        assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_mp4_cancelled_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+
+    def progress(done: int, count: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(FILM, tmp_path / "walk.mp4", style=STYLE, progress=progress)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_few_frames_are_kept(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Plot | Panels]] = []
+    most = 0
+
+    def frames() -> Iterator[tuple[Plot | Panels, str]]:
+        nonlocal most
+        for number in range(12):
+            frame = walk(float(number))
+            alive.append(weakref.ref(frame))
+            yield frame, str(number)
+            del frame
+            gc.collect()
+            most = max(most, sum(reference() is not None for reference in alive))
+
+    for format in ("gif", "webp", "apng"):
+        alive.clear()
+        export_film(frames(), 12, Ranges.over([walk(0.0), walk(12.0)]), tmp_path / f"a.{format}", style=STYLE)
+        assert len(alive) == 12
+    assert most <= 3
+
+
+def test_a_film_of_frames_says_what_it_shows(tmp_path: Path) -> None:
+    path = export_film(
+        iter([(walk(0.0), "a"), (walk(1.0), "b")]),
+        2,
+        Ranges.over([walk(0.0), walk(1.0)]),
+        tmp_path / "a.apng",
+        style=STYLE,
+    )
+    with Image.open(path) as image:
+        image.load()
+        about = json.loads(image.info["lab"])
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+    assert about["version"] == __version__ and about["alt"].startswith("Film of 2 frames. Walk.")
 
 
 @pytest.mark.parametrize(
