@@ -406,6 +406,11 @@ def plots_of(figure: Figure) -> Iterator[Plot]:
             yield from plots_of(frame)
 
 
+def is_empty(figure: Figure) -> bool:
+    """Whether a figure shows nothing: what it would show does not apply, or is not there yet."""
+    return not any(plot.marks for plot in plots_of(figure))
+
+
 def at(figure: Figure, frame: int | None = None) -> Plot | Panels:
     """A still of a figure: of a film the given frame (its start when None), else the figure itself."""
     if isinstance(figure, Film):

@@ -86,7 +86,7 @@ def assignment_text(spec: SettingSpec, value: Any) -> str:
     return f"{spec.name}={'' if value is None else value}"
 
 
-def tool_tip(spec: SettingSpec, *, irrelevant: str = "") -> str:
+def tool_tip(spec: SettingSpec, *, irrelevant: str = "", effect: bool = True) -> str:
     """What hovering over a setting tells: help, symbol, range, default, when it takes effect."""
     head = f"<b>{html.escape(spec.label)}</b>"
     if spec.symbol:
@@ -102,7 +102,8 @@ def tool_tip(spec: SettingSpec, *, irrelevant: str = "") -> str:
     elif spec.unit:
         facts.append(f"In {html.escape(spec.unit)}.")
     facts.append(f"Default: {html.escape(value_text(spec, spec.default))}.")
-    facts.append(EFFECT_SENTENCES[spec.effect])
+    if effect:
+        facts.append(EFFECT_SENTENCES[spec.effect])
     parts.append(" ".join(facts))
     if irrelevant:
         parts.append(f"<i>{html.escape(irrelevant)}</i>")
@@ -111,6 +112,8 @@ def tool_tip(spec: SettingSpec, *, irrelevant: str = "") -> str:
 
 class SettingRow(QWidget):
     """One setting: marker, label with symbol and unit, field, and beneath them a slider, an error, a note.
+
+    Without ``effect`` nothing tells when it takes effect.
 
     Signals
     -------
@@ -129,11 +132,13 @@ class SettingRow(QWidget):
     menu_requested = Signal(str, object)
     curve_requested = Signal(str)
 
-    def __init__(self, spec: SettingSpec, parent: QWidget | None = None) -> None:
+    def __init__(self, spec: SettingSpec, parent: QWidget | None = None, *, effect: bool = True) -> None:
         super().__init__(parent)
         self.spec = spec
+        self._effect = effect
         self.setObjectName(f"setting-{spec.name}")
         self.marker = EffectMarker(spec.effect, self)
+        self.marker.setVisible(effect)
         self.label = QLabel(self)
         self.label.setTextFormat(Qt.TextFormat.RichText)
         self.label.setWordWrap(True)
@@ -141,7 +146,8 @@ class SettingRow(QWidget):
         self.field: Field = make_field(spec, self)
         self.field.setAccessibleName(spec.label)
         self.field.editor().setAccessibleName(f"{spec.label} {spec.unit}".strip())
-        self.field.editor().setAccessibleDescription(f"{spec.help} {EFFECT_SENTENCES[spec.effect]}".strip())
+        when = EFFECT_SENTENCES[spec.effect] if effect else ""
+        self.field.editor().setAccessibleDescription(f"{spec.help} {when}".strip())
         self.label.setBuddy(self.field.editor())
         self.slider = self.field.make_slider(self) if isinstance(self.field, NumberField) else None
         self._error: QLabel | None = None
@@ -184,12 +190,12 @@ class SettingRow(QWidget):
         """
         self._relevant = relevant
         self.setVisible(relevant)
-        tip = tool_tip(self.spec, irrelevant=reason)
+        tip = tool_tip(self.spec, irrelevant=reason, effect=self._effect)
         self.label.setToolTip(tip)
         self.field.setToolTip(tip)
 
     def _show_label(self) -> None:
-        tip = tool_tip(self.spec)
+        tip = tool_tip(self.spec, effect=self._effect)
         self.label.setToolTip(tip)
         self.field.setToolTip(tip)
         text = html.escape(self.spec.label)
@@ -385,6 +391,10 @@ class SettingsForm(QWidget):
     presets : iterable of Preset
     undo_stack : QUndoStack, optional
         Every committed edit becomes a command on it. Without one, edits cannot be undone.
+    effects : bool
+        Tell of each setting when it takes effect.
+    preset_word : str
+        What a preset is called here.
 
     Signals
     -------
@@ -413,8 +423,12 @@ class SettingsForm(QWidget):
         presets: Iterable[Preset] = (),
         undo_stack: QUndoStack | None = None,
         parent: QWidget | None = None,
+        *,
+        effects: bool = True,
+        preset_word: str = "Preset",
     ) -> None:
         super().__init__(parent)
+        self._effects, self._preset_word = effects, preset_word
         self._config_class = config_class
         self._values = values if values is not None else config_class()
         self._specs = {spec.name: spec for spec in config_class.specs()}
@@ -442,7 +456,8 @@ class SettingsForm(QWidget):
         layout.setContentsMargins(12, 12, 4, 0)
         layout.setSpacing(8)
         layout.addLayout(self._make_preset_line())
-        layout.addWidget(self._make_legend())
+        if self._effects:
+            layout.addWidget(self._make_legend())
         self._reason = role_label("muted", parent=self)
         self._reason.setWordWrap(True)
         self._reason.hide()
@@ -468,7 +483,7 @@ class SettingsForm(QWidget):
                 section = Section(title, self._content)
                 self._sections[title] = section
                 content.addWidget(section)
-            row = SettingRow(spec, self._sections[title].body)
+            row = SettingRow(spec, self._sections[title].body, effect=self._effects)
             row.edited.connect(self._on_row_edited)
             row.reverted.connect(self._on_row_reverted)
             row.menu_requested.connect(self._on_row_menu_requested)
@@ -481,7 +496,7 @@ class SettingsForm(QWidget):
 
     def _make_preset_line(self) -> QHBoxLayout:
         self._preset_box = ChoiceBox(self)
-        self._preset_box.setAccessibleName("Preset")
+        self._preset_box.setAccessibleName(self._preset_word)
         self._preset_box.setPlaceholderText("Own settings")
         for preset in self._presets:
             self._preset_box.addItem(preset.title, preset.id)
@@ -562,6 +577,10 @@ class SettingsForm(QWidget):
     def preset(self) -> Preset | None:
         """The preset that the values are compared with."""
         return self._preset
+
+    def preset_values(self, preset: Preset) -> Declared:
+        """The values that a preset means here; a form in which it leaves some settings alone says so."""
+        return self._config_class.build(preset.values)
 
     def is_modified(self) -> bool:
         """Whether the values differ from the preset's."""
@@ -689,11 +708,11 @@ class SettingsForm(QWidget):
     def _differing_from_preset(self) -> dict[str, Any]:
         if self._preset is None:
             return {}
-        return self._values.differing(self._config_class.build(self._preset.values))
+        return self._values.differing(self.preset_values(self._preset))
 
     def _adopt_matching_preset(self) -> None:
         for preset in self._presets:
-            if self._config_class.build(preset.values) == self._values:
+            if self.preset_values(preset) == self._values:
                 self._preset = preset
                 return
 
@@ -701,7 +720,9 @@ class SettingsForm(QWidget):
         index = self._preset_box.findData(self._preset.id) if self._preset is not None else -1
         self._preset_box.setCurrentIndex(index)
         self._preset_box.setToolTip(
-            self._preset.help if self._preset is not None else "Start from a named set of settings"
+            f"{self._preset_word}: {self._preset.help or self._preset.title}"
+            if self._preset is not None
+            else "Start from a named set of settings"
         )
         differing = self._differing_from_preset()
         labels = ", ".join(self._specs[name].label for name in differing if name in self._specs)
@@ -773,7 +794,7 @@ class SettingsForm(QWidget):
         value = getattr(self._values, name)
         entries = [("default", f"Reset to default ({value_text(spec, spec.default)})", value != spec.default)]
         if self._preset is not None:
-            own = getattr(self._config_class.build(self._preset.values), name)
+            own = getattr(self.preset_values(self._preset), name)
             if own != spec.default:
                 entries.append(("preset", f"Reset to preset ({value_text(spec, own)})", value != own))
         entries.append(("copy", f"Copy “{assignment_text(spec, value)[:40]}”", True))
@@ -797,7 +818,7 @@ class SettingsForm(QWidget):
         elif kind == "default":
             self.reset_to_default(name)
         elif kind == "preset" and self._preset is not None:
-            self._on_row_edited(name, getattr(self._config_class.build(self._preset.values), name), 0)
+            self._on_row_edited(name, getattr(self.preset_values(self._preset), name), 0)
 
     def reset_to_default(self, name: str) -> None:
         """Give one setting its declared default, undoably."""

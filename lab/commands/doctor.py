@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -43,6 +44,7 @@ def examine() -> list[Finding]:
     checks: tuple[Callable[[], Finding | list[Finding]], ...] = (
         _python,
         _packages,
+        _extras,
         _qt,
         _display,
         _torch,
@@ -81,6 +83,19 @@ def _packages() -> list[Finding]:
             continue
         ok = requirement.specifier.contains(found, prereleases=True)
         findings.append(Finding(requirement.name, ok, found, f"pip install '{requirement}'"))
+    return findings
+
+
+def _extras() -> list[Finding]:
+    """What works without them, too: said, but nothing to mend."""
+    findings = []
+    for what, module, extra in (
+        ("MP4 films", "imageio_ffmpeg", "video"),
+        ("TensorBoard files", "tensorboard", "tensorboard"),
+    ):
+        there = importlib.util.find_spec(module) is not None
+        detail = "can be written" if there else f"not installed; pip install 'paperlab[{extra}]' adds them"
+        findings.append(Finding(what, True, detail))
     return findings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import InputError
-from engines.figures import Figure, Film, plots_of
+from engines.figures import Film, is_empty, plots_of
 from lab.commands import arguments
 from lab.commands.listing import open_run
 from lab.export.choices import FigureChoices, choices_of
@@ -147,8 +147,9 @@ def _export_figure(
                 progress=progress,
             )
     found = picture(folder, name, options.at)
-    if skip_empty and (reason := _emptiness(found.figure)):
-        print(f"lab: '{name}' was left out: {reason}", file=sys.stderr)
+    if skip_empty and is_empty(found.figure):
+        why = next((plot.note for plot in plots_of(found.figure) if plot.note), "it is empty.")
+        print(f"lab: '{name}' was left out: {why}", file=sys.stderr)
         return None
     frames = None
     if options.strip is not None:
@@ -173,14 +174,6 @@ def _export_figure(
             fps=options.fps,
             progress=progress,
         )
-
-
-def _emptiness(figure: Figure) -> str:
-    """Why a figure shows nothing; empty when it shows something."""
-    plots = list(plots_of(figure))
-    if any(plot.marks for plot in plots):
-        return ""
-    return next((plot.note for plot in plots if plot.note), "it is empty.")
 
 
 def _export_scalars(folders: Sequence[RunFolder], options: argparse.Namespace) -> int:

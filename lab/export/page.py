@@ -370,7 +370,7 @@ class _Composer:
         if self.inks.medium == "raster":
             # Whole pixels: matplotlib would cut off what is left of the last one.
             width, height = page.get_size_inches()
-            page.set_size_inches(*(_whole(side, page.dpi) for side in (width, height)))
+            page.set_size_inches(_whole(width, page.dpi), _whole(height, page.dpi))
         if self.style.text == "outlines":
             _outline_texts(page)
         return page, arrangement

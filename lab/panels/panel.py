@@ -1238,7 +1238,7 @@ class Panel(QWidget):
             self._curves_at = now
             self._draw_curves()
 
-    def _draw_curves(self) -> None:
+    def _draw_curves(self, *, everywhere: bool = False) -> None:
         series = self.history.series_arrays()
         others = [
             OtherRun(run.name, run.role, run.history.series_arrays())
@@ -1247,7 +1247,7 @@ class Panel(QWidget):
         ]
         others += self.overlays
         for name, dock in self.docks.items():
-            if not isinstance(dock.view, CurveView) or not self.is_in_sight(name):
+            if not isinstance(dock.view, CurveView) or not (everywhere or self.is_in_sight(name)):
                 continue
             own = series
             if others and self.run is not None:
@@ -1394,6 +1394,27 @@ class Panel(QWidget):
     def figure(self, name: str) -> Figure | None:
         """What a view shows, for export."""
         return self.docks[name].view.figure if name in self.docks else None
+
+    def figures(self) -> dict[str, tuple[Figure, int]]:
+        """What every view shows and the step of it, for export; out of sight it is the last that came."""
+        if self.method is None:
+            return {}
+        self._draw_curves(everywhere=True)
+        found: dict[str, tuple[Figure, int]] = {}
+        views = {view.name for view in self.method.views}
+        for name, dock in self.docks.items():
+            if name not in views and not self.is_in_sight(name):
+                # A canvas that nobody has opened.
+                continue
+            figure, step = dock.view.figure, self.shown_step()
+            if self.past.record is not None and not isinstance(dock.view, CurveView):
+                if not self.is_in_sight(name):
+                    figure = self.past.figures.get(name)
+            elif name in self._shown:
+                step = self._shown[name][0]
+            if figure is not None:
+                found[name] = figure, step
+        return found
 
     def remember(self) -> dict[str, Any]:
         """What the next start should find again."""

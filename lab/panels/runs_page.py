@@ -194,6 +194,10 @@ class RunsPage(QWidget):
         """The runs in the list, by their folder."""
         return self._rows
 
+    def selected(self) -> list[Path]:
+        """Folders of the runs that are selected."""
+        return [Path(key) for key in self._selected if key in self._rows]
+
     def refresh(self) -> None:
         """Look at the folder of runs again, in the background."""
         self._refreshed = time.monotonic()

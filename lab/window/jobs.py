@@ -49,7 +49,7 @@ class Jobs:
     """The jobs under way."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="lab-job")
+        self._threads = ThreadPoolExecutor(max_workers=3, thread_name_prefix="lab-job")
         self._jobs: list[Job] = []
 
     def start(

@@ -62,6 +62,7 @@ from widgets.transport import TransportBar
 if TYPE_CHECKING:
     from lab.runs.shelf import ShelfRow
     from lab.setup import Setup
+    from lab.window.export_dialog import ExportDialog
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,10 @@ TICK_MS = 33
 MOST_TOLD = 200
 """Runs that were cut off of which it is remembered that they were told of."""
 SCHEME = "lab://"
-SETUP_FILES = (".toml", ".lab", ".png", ".gif", ".svg", ".pdf")
+SETUP_FILES = (
+    *(".toml", ".lab", ".pdf", ".svg", ".eps", ".pgf", ".png", ".apng", ".gif", ".webp", ".mp4"),
+    *(".csv", ".npz", ".zip"),
+)
 """Files that may hold a setup."""
 PICTURES, ABOUT, RUNS = range(3)
 """The tabs above a panel."""
@@ -130,6 +134,8 @@ class MainWindow(QMainWindow):
         self.jobs = self.services.jobs
         self.ticks = 0
         self._preset_actions: list[QAction] = []
+        self.export_dialog: ExportDialog | None = None
+        """While it is open."""
         self._closing = False
         self._closed = False
         self._holds_focus = False
@@ -233,6 +239,9 @@ class MainWindow(QMainWindow):
         self._add(run, "Rewind to the step that is shown", "Ctrl+Shift+R", self._on_rewind_triggered)
         self._add(run, "Fork…", "Ctrl+Shift+F", self._on_fork_triggered)
         self._add(run, "Back to live", "Ctrl+L", self._on_live_triggered)
+        run.addSeparator()
+        self._add(run, "Export a figure…", "Ctrl+E", self._on_export_triggered)
+        self._add(run, "Export all figures…", "", self._on_export_all_triggered)
         run.addSeparator()
         self._add(run, "Open a run…", "Ctrl+O", self._on_open_triggered)
         self._add(run, "List of runs", "F3", self._on_runs_triggered)
@@ -576,11 +585,44 @@ class MainWindow(QMainWindow):
 
     @Slot(str)
     def _on_panel_export_requested(self, name: str) -> None:
-        from lab.window.export_dialog import export_view
-
         panel = self.sender()
         if isinstance(panel, Panel):
-            export_view(panel, name, self)
+            self.export(panel, name)
+
+    @Slot()
+    def _on_export_triggered(self) -> None:
+        if (panel := self.current_panel()) is not None:
+            self.export(panel)
+
+    @Slot()
+    def _on_export_all_triggered(self) -> None:
+        panel = self.current_panel()
+        if panel is not None and (dialog := self.export(panel)) is not None:
+            dialog.ask_folder()
+
+    def export(self, panel: Panel, name: str = "") -> ExportDialog | None:
+        """Open the dialog that exports a view, the first one in sight if none is named; None without a picture."""
+        from lab.window.export_dialog import ExportDialog
+        from lab.window.exports import take
+
+        snapshot = take(panel)
+        if not snapshot.figures or (name and name not in snapshot.figures):
+            self.messages.show_message(
+                "info", "There is no picture to export yet: press Train first.", key="export"
+            )
+            return None
+        if not name:
+            seen = [view for view in snapshot.figures if panel.is_in_sight(view)]
+            name = (seen or list(snapshot.figures))[0]
+        if self.export_dialog is None:
+            self.export_dialog = ExportDialog(panel, self)
+            self.export_dialog.finished.connect(self._on_export_dialog_finished)
+        self.export_dialog.show_figure(panel, snapshot, name)
+        return self.export_dialog
+
+    @Slot()
+    def _on_export_dialog_finished(self) -> None:
+        self.export_dialog = None
 
     # --- menus  ----------
 
@@ -765,14 +807,14 @@ class MainWindow(QMainWindow):
         kind = Path(path).suffix.lower()
         if is_run(path):
             self.open_path(path)
-        elif kind == ".zip" and panel is not None and (page := panel.show_runs()) is not None:
-            self.tabs.setCurrentIndex(RUNS)
-            page.take_zip(Path(path))
         elif kind in SETUP_FILES and (kind in (".toml", ".lab") or self._carries_setup(path)):
             try:
                 self.take_setup(read_setup(Path(path)))
             except InputError as error:
                 self.messages.show_message("error", str(error), key="open")
+        elif kind == ".zip" and panel is not None and (page := panel.show_runs()) is not None:
+            self.tabs.setCurrentIndex(RUNS)
+            page.take_zip(Path(path))
         elif (
             panel is not None and panel.form is not None and "path" in type(panel.form.values()).model_fields
         ):
@@ -999,6 +1041,8 @@ class MainWindow(QMainWindow):
         if self._closing:
             return
         self._closing = True
+        if self.export_dialog is not None:
+            self.export_dialog.close()
         self.remember()
         self.hide()
         for panel in self.panels.values():

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "narrow_list": None,
     "recent_commands": [],
     "export_folder": "",
+    "export": {},
     "keyframe_space": 512 * 2**20,
     "told_crashes": [],
     "papers": {},

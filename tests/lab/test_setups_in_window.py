@@ -27,6 +27,7 @@ from lab.runs.archive import zip_run
 from lab.runs.folder import RunFolder
 from lab.runs.hosts import ProcessHost
 from lab.runs.session import Session
+from tests.lab.exporting import export_to
 from tests.lab.traveller import BUILT, CONTROL_SHIFT, SMALL, Make, Traveller
 
 UNBUILT = next(paper.id for paper in papers.papers() if not paper.is_built)
@@ -171,21 +172,19 @@ def test_a_settings_file_that_was_saved_is_dropped(
     assert "a.toml" in person.message(str(tmp_path / "no")).text()
 
 
-def export(person: Traveller, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def export(person: Traveller, path: Path) -> None:
     """Export the first view in sight."""
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *arguments: (str(path), ""))
-    person.panel.docks[person.pictures()[0]].export_action.trigger()
+    export_to(person, path, person.pictures()[0])
     person.message(f"Saved {path}")
 
 
-def test_exported_figures_give_back_their_setup(
-    person: Traveller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exported_figures_give_back_their_setup(person: Traveller, tmp_path: Path) -> None:
     person.train(seed=3)
+    person.pause()
     trained, run = person.form.values(), person.run
     paths = [tmp_path / f"figure.{ending}" for ending in ("png", "svg", "pdf")]
     for path in paths:
-        export(person, path, monkeypatch)
+        export(person, path)
     film = next((f for f in map(person.panel.figure, person.pictures()) if isinstance(f, Film)), None)
     if film is not None:
         # Two frames show as well as all of them what a film carries.
@@ -201,15 +200,14 @@ def test_exported_figures_give_back_their_setup(
     assert person.run is run and not person.messages("error"), "what trains goes on"
 
 
-def test_an_exported_figure_gives_back_what_was_changed_live(
-    person: Traveller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exported_figure_gives_back_what_was_changed_live(person: Traveller, tmp_path: Path) -> None:
     person.train()
     spec, run = person.live_setting(), person.run
     half = person.value(spec.name) / 2
     person.form.change({spec.name: half})
     person.until(lambda: run.values()[spec.name] == pytest.approx(half))
-    export(person, tmp_path / "figure.png", monkeypatch)
+    person.pause()
+    export(person, tmp_path / "figure.png")
     person.form.change({spec.name: half / 2})
     person.drop(tmp_path / "figure.png")
     assert person.value(spec.name) == pytest.approx(half)

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from engines.figures import CurveSpec, arrays_of
+from engines.figures import CurveSpec, Film, arrays_of
 from lab import papers
 from lab.runs.folder import RunFolder, sealed
 from lab.runs.hosts import ProcessHost
 from lab.runs.reader import read_frame
+from tests.lab.exporting import export_to
 from tests.lab.traveller import (
     BUILT,
     CONTROL,
@@ -210,16 +210,14 @@ def test_what_the_hand_does_is_done_to_the_present(qtbot: QtBot, make_lab: Make)
     person.sees(record)
 
 
-def test_a_view_of_the_past_is_exported_as_that_moment(
-    traveller: Traveller, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_view_of_the_past_is_exported_as_that_moment(traveller: Traveller, tmp_path: Path) -> None:
     person = traveller
     person.train(keyframes=3)
     record = person.look(1)
     name = person.pictures()[0]
-    for path in (tmp_path / "then.png", tmp_path / "then.npz"):
-        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *arguments, path=path: (str(path), ""))
-        person.panel.docks[name].export_action.trigger()
+    all_of_it = "Film" if isinstance(person.panel.figure(name), Film) else "Still"
+    for path, what in ((tmp_path / "then.png", "Still"), (tmp_path / "then.npz", all_of_it)):
+        export_to(person, path, name, what)
         person.goes_on()
         person.message(f"Saved {path}")
     with Image.open(tmp_path / "then.png") as picture:

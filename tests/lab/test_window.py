@@ -702,52 +702,43 @@ def test_data_that_come_late_do_not_end_another_run(
 # --- exports  ----------
 
 
-def export_to(
-    person: Person, monkeypatch: pytest.MonkeyPatch, path: Path | str, kind: str = "PDF (*.pdf)"
-) -> None:
+def export_to(person: Person, path: Path, what: str = "Still") -> None:
     """Choose Export in the menu of the first view, and this file in the dialog."""
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *arguments: (str(path), kind))
-    person.panel.docks["process"].export_action.trigger()
+    from tests.lab import exporting
+
+    exporting.export_to(person, path, what=what)
 
 
-def test_a_view_is_exported_in_the_background_and_told(
-    person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_view_is_exported_in_the_background_and_told(person: Person, tmp_path: Path) -> None:
     person.train()
-    export_to(person, monkeypatch, tmp_path / "roll.pdf")
+    person.press(person.window.transport.play_button)
+    person.until(lambda: person.window.transport.state() == "paused")
+    export_to(person, tmp_path / "roll.pdf")
     assert "Writing roll.pdf" in person.messages()[0], "the window does not wait for it"
     person.message(f"Saved {tmp_path / 'roll.pdf'}")
     assert (tmp_path / "roll.pdf").read_bytes().startswith(b"%PDF")
     assert not any("Writing" in text for text in person.messages())
     assert person.application.preferences.get("export_folder") == str(tmp_path)
-    # Without an ending, the chosen kind says what it is to be.
-    export_to(person, monkeypatch, tmp_path / "numbers", "Data as CSV (*.csv)")
+    export_to(person, tmp_path / "numbers.csv")
     person.message(f"Saved {tmp_path / 'numbers.csv'}")
     assert (tmp_path / "numbers.csv").read_text(encoding="utf-8").count("\n") > 10
 
 
-def test_nothing_is_written_when_the_dialog_is_left(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    export_to(person, monkeypatch, "")
-    assert "press Train first" in person.messages()[0]
-    person.train()
-    before = person.messages()
-    export_to(person, monkeypatch, "", "")
-    assert person.messages() == before
+def test_without_a_picture_there_is_nothing_to_export(person: Person) -> None:
+    person.panel.docks["process"].export_action.trigger()
+    assert "press Train first" in person.messages()[0] and person.window.export_dialog is None
 
 
-def test_a_place_that_cannot_be_written_is_told(
-    person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_place_that_cannot_be_written_is_told(person: Person, tmp_path: Path) -> None:
     person.train()
     (tmp_path / "file").write_text("in the way")
     before = sorted(tmp_path.iterdir())
     places = {
-        "nowhere": tmp_path / "nowhere" / "a.pdf",
-        "file": tmp_path / "file" / "b.pdf",
-        "docx": tmp_path / "c.docx",
+        "nowhere": tmp_path / "nowhere" / "a.csv",
+        "file": tmp_path / "file" / "b.csv",
     }
     for said, path in places.items():
-        export_to(person, monkeypatch, path)
+        export_to(person, path)
         person.until(lambda: bool(person.messages("error")))
         assert said in person.messages("error")[0]
         person.window.messages.clear()
@@ -755,11 +746,9 @@ def test_a_place_that_cannot_be_written_is_told(
     assert person.panel.state == "running"
 
 
-def test_a_film_that_takes_long_can_be_cancelled(
-    person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_film_that_takes_long_can_be_cancelled(person: Person, tmp_path: Path) -> None:
     person.train(trajectory=40, times=2)
-    export_to(person, monkeypatch, tmp_path / "film.gif", "GIF film (*.gif)")
+    export_to(person, tmp_path / "film.gif", "Film")
     person.press(person.message("Writing film.gif").action_buttons["cancel"])
     person.message("film.gif was not written: you cancelled")
     assert not list(tmp_path.glob("*.gif*"))
@@ -873,11 +862,11 @@ def test_closing_during_the_start_ends_everything(make_person: Callable[..., Per
 
 
 def test_closing_twice_and_while_work_is_under_way(
-    make_person: Callable[..., Person], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_person: Callable[..., Person], tmp_path: Path
 ) -> None:
     person = make_person(size=(1300, 900))
     person.train(trajectory=40, times=2)
-    export_to(person, monkeypatch, tmp_path / "film.gif", "GIF film (*.gif)")
+    export_to(person, tmp_path / "film.gif", "Film")
     person.window.close()
     person.window.close()
     person.until(person.window.is_closed)
