@@ -21,9 +21,9 @@ run: $(VENV)/ready  ## open the window
 	@.ci/qt-libraries window
 	@$(BIN)/lab $(ARGS)
 
-test: $(VENV)/ready-dev  ## run all tests without a display; ARGS='-k name' chooses some
+test: $(VENV)/ready-dev  ## run all tests without a display, several at a time; ARGS='-k name' chooses some
 	@.ci/qt-libraries offscreen
-	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest $(ARGS)
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/ready-dev  ## check the code's style
 	$(BIN)/ruff check .

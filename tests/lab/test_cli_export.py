@@ -80,7 +80,8 @@ def test_sizes_are_in_inches_or_millimetres(lab: Lab, runs: tuple[Path, Path], t
 def test_what_is_chosen_is_what_is_drawn(lab: Lab, runs: tuple[Path, Path], tmp_path: Path) -> None:
     def drawn(*more: str) -> Path:
         path = tmp_path / "a.png"
-        lab("export", runs[0], "--figure", "position", *more, "--overwrite", "-o", path)
+        words = ("--figure", "position", "--dpi", "80", *more, "--overwrite")
+        lab("export", runs[0], *words, "-o", path)
         return path
 
     model = {"okabe-ito": (230, 159, 0), "petroff": (255, 169, 14)}

@@ -98,10 +98,12 @@ def test_dollar_signs_are_dollar_signs() -> None:
 @pytest.mark.parametrize("name", VENUES)
 def test_venues_have_their_width(name: str) -> None:
     style = VENUES[name]
-    page = draw(MARKS["lines"].plot, style)
+    page = draw(MARKS["lines"].plot, style, medium="vector")
     width, height = page.get_size_inches()
     assert width == pytest.approx(style.width_in, abs=1e-6)
     assert height == pytest.approx(style.height_in or height, abs=1e-6)
+    pixels = draw(MARKS["lines"].plot, style).get_size_inches() * style.dpi
+    assert pixels == pytest.approx(np.round([style.width_in * style.dpi, height * style.dpi]), abs=1e-3)
     assert 0.3 < height / width < 1.3
 
 
