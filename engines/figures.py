@@ -272,6 +272,8 @@ class Plot:
         Show labelled marks in a legend.
     note : str
         A short remark in a corner of the plot ("t = 12 of 40"); also what an empty picture says.
+    hint : str
+        What the hand can do here; on the screen alone, and only where there is no note.
     """
 
     marks: tuple[Mark, ...] = ()
@@ -283,6 +285,11 @@ class Plot:
     y_down: bool = False
     legend: bool = True
     note: str = ""
+    hint: str = ""
+
+    def remark(self) -> str:
+        """What stands in the corner on the screen: the note, else the hint."""
+        return self.note or self.hint
 
 
 @dataclass(frozen=True)
@@ -420,8 +427,8 @@ def at(figure: Figure, frame: int | None = None) -> Plot | Panels:
 
 
 def strip(film: Film, indices: Sequence[int]) -> Panels:
-    """Chosen frames of a film side by side, as papers print them: one column each."""
-    frames = [film.frames[index] for index in indices]
+    """Chosen frames of a film side by side, as papers print them: one column each, without remarks."""
+    frames = [_without_notes(film.frames[index]) for index in indices]
     titles = tuple(f"{film.time.label} = {film.times[index]:g}" for index in indices)
     if all(isinstance(frame, Plot) for frame in frames):
         return Panels(
@@ -432,6 +439,12 @@ def strip(film: Film, indices: Sequence[int]) -> Panels:
     plots = tuple(grid.plots[row] for row in range(rows) for grid in grids)
     row_titles = grids[0].column_titles or grids[0].row_titles or tuple(plot.title for plot in grids[0].plots)
     return Panels(plots, len(grids), row_titles, titles, film.title, film.caption)
+
+
+def _without_notes(still: Plot | Panels) -> Plot | Panels:
+    if isinstance(still, Panels):
+        return replace(still, plots=tuple(replace(plot, note="") for plot in still.plots))
+    return replace(still, note="")
 
 
 def check(figure: Figure) -> list[str]:

@@ -166,7 +166,7 @@ class PlotArea:
     def set_plot(self, plot: figures.Plot) -> bool:
         """Draw this plot from now on; True if the layout around the axes has to be made anew."""
         before = (self._structure(), self._legend_key, self._bar_key)
-        note = self.plot.note
+        note = self.plot.remark()
         y_down = self.y_down(plot)
         self.faults = []
         if [type(mark) for mark in plot.marks] != [type(artist.mark) for artist in self.artists]:
@@ -194,7 +194,7 @@ class PlotArea:
             self.update_all()
         else:
             self._canvas.update()
-            if note != plot.note:
+            if note != plot.remark():
                 self._header_width = -1.0
                 self._header.update()
             if self._bar_key:
@@ -207,7 +207,7 @@ class PlotArea:
             replace(plot.x, limits=None),
             replace(plot.y, limits=None),
             plot.title,
-            bool(plot.note) if plot.marks else plot.note,
+            bool(plot.remark()) if plot.marks else plot.remark(),
             plot.legend,
             self.equal,
             bool(plot.marks),
@@ -344,7 +344,7 @@ class PlotArea:
         self._cell_width = self._cell_width if width is None else width
         self._wrap_header(self._cell_width - (left if self._cell_width - left - right > 60 else 0.0) - right)
         rows = len(self._header_rows)
-        has_header = rows or self.plot.note or (self.show_title and self.plot.title)
+        has_header = rows or self.plot.remark() or (self.show_title and self.plot.title)
         top = max(rows, 1) * (line + 2) + 4 if has_header else (line / 2 + 1 if self.plot.y.shown else 6.0)
         return Margins(math.ceil(left), math.ceil(top), math.ceil(right), math.ceil(bottom))
 
@@ -354,8 +354,8 @@ class PlotArea:
         self._header_width = width
         entries = self.legend_entries() if self.show_legend else []
         first = width
-        if self.plot.marks and self.plot.note:
-            first -= text_size(self._font, self.plot.note)[0] + ENTRY_GAP
+        if self.plot.marks and self.plot.remark():
+            first -= text_size(self._font, self.plot.remark())[0] + ENTRY_GAP
         if self.show_title and self.plot.title:
             first -= text_size(self._font, self.plot.title)[0] + ENTRY_GAP
         self._header_rows = wrap_legend(entries, self._font, width, first)
@@ -545,10 +545,10 @@ class PlotArea:
                 8.0,
                 8.0,
             )
-        if not self.plot.marks and self.plot.note:
+        if not self.plot.marks and self.plot.remark():
             painter.setPen(theme.color("muted"))
             painter.drawText(
-                space.rect, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self.plot.note
+                space.rect, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, self.plot.remark()
             )
         if self._message:
             metrics = QFontMetricsF(self._font)
@@ -677,7 +677,7 @@ class PlotArea:
         rect = self._header.boundingRect()
         painter.setFont(self._font)
         line = QFontMetricsF(self._font).height()
-        note = self.plot.note if self.plot.marks else ""
+        note = self.plot.remark() if self.plot.marks else ""
         left = self.inner.left() if self.inner.width() > 60 else rect.left()
         if self.show_title and self.plot.title:
             width = text_size(self._font, self.plot.title)[0]

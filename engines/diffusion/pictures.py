@@ -355,7 +355,7 @@ def _bent(shared: _Shared, engine: DiffusionEngine) -> Figure:
     shade = np.zeros((2, 2), np.float32) if hand.region is None else _numpy(torch.exp(hand.region))
     data = _numpy(engine.data.test[:400, :2])
     x, y = _axes(engine)
-    note = "" if bend is not None else "Paint a region with the brush: samples bend towards it."
+    hint = "" if bend is not None else "Paint a region with the brush: samples bend towards it."
     frames = [
         Plot(
             (
@@ -367,7 +367,7 @@ def _bent(shared: _Shared, engine: DiffusionEngine) -> Figure:
             y,
             "Multiply by r(x)",
             equal=True,
-            note=note,
+            hint=hint,
         )
         for t in steps
     ]
@@ -387,7 +387,7 @@ def _futures(engine: DiffusionEngine) -> Figure:
     empty = np.zeros(0, np.float32)
     if point is None or engine.data.dimension != 2:
         marks: tuple[Mark, ...] = (data, Lines(empty, empty), Scatter(empty, empty), Scatter(empty, empty))
-        return Plot(marks, x, y, title, equal=True, legend=False, note=f"Click to drop a point at t = {t}.")
+        return Plot(marks, x, y, title, equal=True, legend=False, hint=f"Click to drop a point at t = {t}.")
     place = torch.tensor(point, dtype=torch.float32, device=engine.device)
     generator = _generator(engine, "futures")
     walks = _numpy(
@@ -438,8 +438,10 @@ def _to_images(engine: DiffusionEngine, x: Tensor) -> np.ndarray:
     )
 
 
-def _image_plot(grid: ImageGrid, title: str, caption: str = "", note: str = "") -> Plot:
-    return Plot((grid,), HIDDEN, HIDDEN, title, caption, equal=True, y_down=True, legend=False, note=note)
+def _image_plot(grid: ImageGrid, title: str, caption: str = "", note: str = "", hint: str = "") -> Plot:
+    return Plot(
+        (grid,), HIDDEN, HIDDEN, title, caption, equal=True, y_down=True, legend=False, note=note, hint=hint
+    )
 
 
 def _image_process(engine: DiffusionEngine) -> Figure:
@@ -493,9 +495,9 @@ def _inpainted(engine: DiffusionEngine) -> Figure:
     if mask.any():
         colour[1][mask] = 0.35 * colour[1][mask].mean() + 0.65 * np.array([0.80, 0.475, 0.655], np.float32)
     grid = ImageGrid(colour, COLUMNS)
-    note = "" if engine.hand.mask is not None else "Paint on the second picture what is to be hidden."
+    hint = "" if engine.hand.mask is not None else "Paint on the second picture what is to be hidden."
     caption = "A held-out image, the same with hidden pixels, and fillings of the reverse chain."
-    return _image_plot(grid, "In-painting", caption, note)
+    return _image_plot(grid, "In-painting", caption, hint=hint)
 
 
 def _image_futures(engine: DiffusionEngine) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -213,24 +214,26 @@ class _Composer:
 
     def _add_note(self, axes: Axes, plot: Plot, titled: bool) -> None:
         look: dict[str, Any] = {"fontsize": self.style.small_size, "color": self.colors.muted}
+        # Text that is wider than its plot leaves the layout no room for any.
+        letters = 72.0 * (self.style.width_in / self.columns - 0.3) / (0.55 * self.style.small_size)
+        note = plain(textwrap.fill(plot.note, max(12, int(letters))))
         if not plot.marks:
             axes.text(
                 0.5,
                 0.5,
-                plain(plot.note),
+                note,
                 transform=axes.transAxes,
                 ha="center",
                 va="center",
-                wrap=True,
                 **look,
             )
         elif not plot.x.shown:
-            axes.set_xlabel(plain(plot.note), loc="right", **look)
+            axes.set_xlabel(note, loc="right", **look)
         elif titled:
             axes.text(
                 0.98,
                 0.97,
-                plain(plot.note),
+                note,
                 transform=axes.transAxes,
                 ha="right",
                 va="top",
@@ -238,7 +241,7 @@ class _Composer:
                 **look,
             )
         else:
-            axes.set_title(plain(plot.note), loc="right", **look)
+            axes.set_title(note, loc="right", **look)
 
     def _add_legends(self) -> None:
         """Legends inside the axes where there is room, and one below everything for pictures and shared entries."""

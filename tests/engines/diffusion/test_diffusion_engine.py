@@ -149,7 +149,7 @@ def test_every_picture_is_whole_repeats_itself_and_does_not_touch_training(engin
     for name, figure in first.items():
         assert vocabulary.check(figure) == [], name
         # A picture that does not apply to these data says so in words.
-        assert list(vocabulary.arrays_of(figure)) or all(p.note for p in vocabulary.plots_of(figure)), name
+        assert list(vocabulary.arrays_of(figure)) or all(p.remark() for p in vocabulary.plots_of(figure)), name
         for key, array in vocabulary.arrays_of(figure):
             # Trails are broken by NaN between particles; nothing is infinite.
             assert not np.isinf(np.asarray(array, dtype=float)).any(), (name, key)
@@ -471,7 +471,7 @@ def test_the_strength_of_r_can_be_turned_down() -> None:
 
 def test_a_dropped_point_has_its_futures_from_the_chosen_step() -> None:
     engine = trained(make(), 3)
-    assert "drop a point" in picture(engine, "futures").note
+    assert "drop a point" in picture(engine, "futures").remark()
     engine.act(DropPoint(0.7, -0.4, 6))
     figure = picture(engine, "futures")
     lines, star = marks(figure, Lines)[0], marks(figure, Scatter)[-1]
@@ -484,7 +484,7 @@ def test_a_dropped_point_has_its_futures_from_the_chosen_step() -> None:
     assert ends[1].x.std() < 0.1 * max(1e-9, float(marks(figure, Scatter)[1].x.std()))
     engine.act(DropPoint(None, None, 6))
     assert same(picture(engine, "futures"), _futures_at(engine, 6))
-    assert "drop a point" in picture(engine, "futures").note
+    assert "drop a point" in picture(engine, "futures").remark()
 
 
 def _futures_at(engine: DiffusionEngine, t: int) -> Figure:
@@ -496,7 +496,7 @@ def _futures_at(engine: DiffusionEngine, t: int) -> Figure:
 def test_the_note_of_the_futures_says_the_step_that_was_chosen() -> None:
     engine = make()
     engine.act(ChooseStep(7))
-    assert "t = 7" in picture(engine, "futures").note
+    assert "t = 7" in picture(engine, "futures").remark()
 
 
 def fillings(engine: DiffusionEngine) -> np.ndarray:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from engines.figures import HIDDEN, Axis, Figure, Heatmap, ImageGrid, Lines, Panels, Plot
-from lab.export import ExportError, Style, to_bytes, venue
+from engines.figures import HIDDEN, Axis, Figure, Film, Heatmap, ImageGrid, Lines, Panels, Plot, strip
+from lab.export import ExportError, Style, alt_text, to_bytes, venue
 from lab.export.draw import draw
 from lab.export.style import colors_of
 from tests.lab.export.samples import FILM, MARKS, PANELS, SIZED
@@ -109,3 +110,25 @@ def test_stills_and_strips_of_films() -> None:
 def test_styles_that_cannot_be_drawn(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ExportError, match=words):
         to_bytes(MARKS["heat map"].plot, "png", SIZED.updated(**changes))
+
+
+def test_hints_for_the_hand_are_not_printed_and_notes_are() -> None:
+    plain = MARKS["lines"].plot
+    assert np.array_equal(picture(replace(plain, hint="Drag the line.")), picture(plain))
+    assert not np.array_equal(picture(replace(plain, note="Two values are missing.")), picture(plain))
+    assert "Drag" not in alt_text(replace(plain, hint="Drag the line."))
+
+
+def test_a_long_note_leaves_room_for_its_plot() -> None:
+    plots = tuple(
+        replace(MARKS["lines"].plot, note="A remark that is much wider than its plot. " * 3) for _ in range(3)
+    )
+    pixels = picture(Panels(plots, 3), venue("icml", dpi=100))
+    assert np.array_equal(pixels[0, 0], pixels[-1, -1])
+
+
+def test_a_strip_has_no_remarks() -> None:
+    frames = tuple(replace(MARKS["lines"].plot, note=f"t = {t} of 3, a long remark") for t in range(4))
+    film = Film(frames, np.arange(4.0), Axis("t"))
+    assert not any(plot.note for plot in strip(film, [0, 1, 2, 3]).plots)
+    assert picture(strip(film, [0, 1, 2, 3]), venue("icml", dpi=60)).size
