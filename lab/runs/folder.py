@@ -182,7 +182,7 @@ class RunStatus:
 
 def new_run_id(paper: str) -> str:
     """An id that sorts by time and is a valid folder name everywhere."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{paper}-{secrets.token_hex(2)}"
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{paper}-{secrets.token_hex(3)}"
 
 
 def clock_of(run_id: str) -> str:

@@ -38,7 +38,7 @@ COLORS = 8
 
 _LARGEST_LABEL = 2**16
 _LIVE = ("starting", "running", "paused", "stopping")
-_RUN_ID = re.compile(r"\d{8}-\d{6}-(.+)-[0-9a-f]{4}")
+_RUN_ID = re.compile(r"\d{8}-\d{6}-(.+)-[0-9a-f]{4,6}")
 
 logger = logging.getLogger(__name__)
 

@@ -233,7 +233,7 @@ def test_a_click_drops_a_point_at_the_time_of_the_slider(hand: Hand, paused: boo
         assert len(lines.x) == 10 * (t + 2), "ten futures of t steps, from the very point"
     hand.press(hand.tool("Clear r(x)"))
     hand.until(lambda: not dropped(hand))
-    note = next(iter(vocabulary.plots_of(hand.panel.figure("futures")))).note
+    note = next(iter(vocabulary.plots_of(hand.panel.figure("futures")))).remark()
     assert "t = 3" in note, "the invitation names the time at which a click would drop"
 
 
@@ -334,7 +334,7 @@ def test_images_bring_their_own_views_and_go_again(hand: Hand) -> None:
     panel.docks["process"].raise_()
     hand.until(lambda: isinstance(panel.figure("process"), Film))
     panel.slider.set_index(1)
-    hand.until(lambda: "t = 5" in next(iter(vocabulary.plots_of(panel.figure("futures")))).note)
+    hand.until(lambda: "t = 5" in next(iter(vocabulary.plots_of(panel.figure("futures")))).remark())
     hand.reset()
     hand.turn_to("bent")
     hand.until(lambda: np.array_equal(hidden(hand), mask))

@@ -149,7 +149,9 @@ def test_every_picture_is_whole_repeats_itself_and_does_not_touch_training(engin
     for name, figure in first.items():
         assert vocabulary.check(figure) == [], name
         # A picture that does not apply to these data says so in words.
-        assert list(vocabulary.arrays_of(figure)) or all(p.remark() for p in vocabulary.plots_of(figure)), name
+        assert list(vocabulary.arrays_of(figure)) or all(p.remark() for p in vocabulary.plots_of(figure)), (
+            name
+        )
         for key, array in vocabulary.arrays_of(figure):
             # Trails are broken by NaN between particles; nothing is infinite.
             assert not np.isinf(np.asarray(array, dtype=float)).any(), (name, key)
