@@ -21,6 +21,9 @@ from lab.runs.frames import unpack
 
 CACHE_BYTES = 128 * 2**20
 
+REST = 0.15
+"""Seconds after a request in which nothing is read in advance: reading would slow the drawing of what was asked for."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -128,9 +131,10 @@ class FrameReader:
             found = self._read(folder, record)
             with self._changed:
                 self._result = folder, record, found
-            for neighbour in neighbours:
+            for number, neighbour in enumerate(neighbours):
                 with self._changed:
-                    if self._closed or self._request is not None:
+                    rest = REST if number == 0 else 0.0
+                    if self._changed.wait_for(lambda: self._closed or self._request is not None, rest):
                         break
                 if neighbour.frame:
                     # If it cannot be read, that is told when somebody wants to see it.
