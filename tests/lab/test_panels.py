@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import io
 import multiprocessing
 import re
+import subprocess
 import threading
 import zipfile
 from collections.abc import Callable
@@ -28,7 +30,7 @@ from lab.runs.folder import RunFolder
 from lab.setup import read_setup
 from lab.window.application import Application
 from tests.lab.conftest import PATIENCE
-from tests.lab.export.foreign import check_drawing, check_pdf, check_pixels, check_svg
+from tests.lab.export.foreign import check_drawing, check_pdf, check_pixels, check_svg, drawn_eps, mp4_frames
 
 BUILT = [paper.id for paper in papers.papers() if paper.is_built]
 UNBUILT = [paper.id for paper in papers.papers() if not paper.is_built]
@@ -244,6 +246,13 @@ def test_every_figure_is_a_page_that_other_programs_open(
             check_pixels(np.asarray(picture.convert("RGB")), style)
 
 
+def probe(path: Path) -> str:
+    """What ffmpeg says of the picture in a film."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    said = subprocess.run([ffmpeg, "-hide_banner", "-i", path], capture_output=True, text=True).stderr
+    return next(line for line in said.splitlines() if "Video: h264" in line).partition("yuv420p")[2]
+
+
 def check_setup(path: Path, paper: str) -> None:
     """What made the figure can be opened from its file."""
     setup = read_setup(path)
@@ -271,16 +280,32 @@ def test_every_figure_can_be_had_in_all_other_formats(
             if form.name == "eps":
                 box = re.search(rb"%%BoundingBox: 0 0 (\d+) (\d+)", content)
                 assert box is not None and int(box[1]) == round(72 * small.width_in)
+                if (page := drawn_eps(path)) is not None:
+                    # Of a height that is no whole number of points, ghostscript shows the last one whole.
+                    assert page.shape[:2] == pytest.approx((int(box[2]), int(box[1])), abs=1)
+                    assert page.min() < 200, "something is drawn"
             elif form.name == "pgf":
                 assert content.count(b"{pgfpicture}") == 2
             elif form.name in ("gif", "webp", "apng"):
                 with Image.open(io.BytesIO(content)) as film:
                     assert film.n_frames == 3  # type: ignore[attr-defined]
                     assert film.width == round(small.width_in * small.dpi)
-            elif form.name in ("npz", "script"):
+            elif form.name == "mp4":
+                # Even sides, of which the format is made.
+                pixels = round(small.width_in * small.dpi)
+                wide = pixels + pixels % 2
+                found = re.search(r"(\d+)x(\d+)", probe(path))
+                assert found is not None and int(found[1]) == wide
+                assert len(mp4_frames(path, wide, int(found[2]))) == 3
+            elif form.name == "npz":
+                with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                    assert len([arrays[key] for key in arrays.files]) > 1
+            elif form.name == "script":
                 assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
             elif form.name == "csv":
-                assert (len(content.splitlines()) > 1) != is_empty(shown)
+                rows = list(csv.reader(io.StringIO(content.decode("utf-8"))))
+                assert {len(row) for row in rows} == {len(rows[0])}
+                assert (len(rows) > 1) != is_empty(shown)
 
 
 @pytest.mark.parametrize("paper", BUILT)

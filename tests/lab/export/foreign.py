@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pypdf
@@ -77,6 +78,27 @@ def check_svg(content: bytes, style: Style) -> None:
     assert drawn.width == pytest.approx(96 * style.width_in, abs=1)
     assert drawn.height == pytest.approx(float(height[:-2]) / 72 * 96, abs=1)
     check_pixels(np.asarray(drawn), style)
+
+
+def drawn_eps(path: Path) -> np.ndarray | None:
+    """The page as ghostscript draws it without a complaint, a pixel to a point (H, W, 3); None where it is not installed."""
+    if not shutil.which("gs"):
+        return None
+    drawn_to = path.with_name(path.stem + "-drawn.png")
+    command = ["gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=png16m", "-r72"]
+    done = subprocess.run([*command, f"-sOutputFile={drawn_to}", path], capture_output=True, check=True)
+    assert not done.stderr
+    with Image.open(drawn_to) as drawn:
+        return np.asarray(drawn.convert("RGB"))
+
+
+def mp4_frames(path: Path, width: int, height: int) -> np.ndarray:
+    """The frames of a film as ffmpeg decodes them, without a complaint; (N, H, W, 3)."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    command = [ffmpeg, "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert not done.stderr
+    return np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3).astype(int)
 
 
 def check_pixels(pixels: np.ndarray, style: Style) -> None:

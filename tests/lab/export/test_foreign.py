@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,15 @@ from PIL import Image
 from engines.figures import Axis, Figure, Heatmap, ImageGrid, Plot, Scatter
 from lab.export import Style, alt_text, export, to_bytes, venue
 from lab.export.draw import draw
-from tests.lab.export.foreign import check_drawing, check_pdf, check_pixels, check_svg, images_of
+from tests.lab.export.foreign import (
+    check_drawing,
+    check_pdf,
+    check_pixels,
+    check_svg,
+    drawn_eps,
+    images_of,
+    mp4_frames,
+)
 from tests.lab.export.samples import FILM, MARKS, PANELS
 
 FIGURES: dict[str, Figure] = {name: sample.plot for name, sample in MARKS.items()} | {
@@ -70,16 +77,9 @@ def test_eps(tmp_path: Path) -> None:
     assert box is not None and tuple(map(int, box.groups())) == (0, 0, 234, 360)
     head = content[: content.index(b"%%EndComments")]
     assert head.isascii() and max(map(len, head.splitlines())) < 255
-    if shutil.which("gs"):
-        (tmp_path / "a.eps").write_bytes(content)
-        command = ["gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=png16m", "-r72"]
-        done = subprocess.run(
-            [*command, "-sOutputFile=a.png", "a.eps"], cwd=tmp_path, capture_output=True, check=True
-        )
-        assert not done.stderr
-        with Image.open(tmp_path / "a.png") as drawn:
-            assert drawn.size == (234, 360)
-            pixels = np.asarray(drawn.convert("RGB"))
+    (tmp_path / "a.eps").write_bytes(content)
+    if (pixels := drawn_eps(tmp_path / "a.eps")) is not None:
+        assert pixels.shape == (360, 234, 3)
         check_pixels(pixels, style)
 
 
@@ -102,10 +102,7 @@ def test_films(format: str, tmp_path: Path) -> None:
         assert (
             "Video: h264" in said and "302x200" in said and "10 fps" in said and alt_text(FILM)[:50] in said
         )
-        command = [ffmpeg, "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-        done = subprocess.run(command, capture_output=True, check=True)
-        assert not done.stderr
-        frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, 200, 302, 3).astype(int)
+        frames = mp4_frames(path, 302, 200)
         assert len(frames) == 5 and np.abs(frames[0] - frames[4]).max() > 100
         return
     path = export(FILM, tmp_path / f"a.{format}", style=style, fps=10, metadata=ABOUT)
