@@ -6,7 +6,7 @@ draw them again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,8 @@ from engines.method import Method
 from lab import papers
 from lab.export.errors import ExportError
 from lab.export.limits import Ranges
-from lab.runs.folder import Keyframe, RunFolder, RunInfo
+from lab.runs.folder import Keyframe, Metrics, RunFolder, RunInfo
+from widgets.curves import Series
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,26 @@ def _method(folder: RunFolder) -> Method:
 
 
 def _curves(folder: RunFolder, view: CurveSpec, cursor: int | None) -> tuple[Plot, int]:
-    from widgets.curves import Series, curve_plot, newest_values
-
     metrics = folder.metrics()
     last = int(metrics.steps[-1]) if len(metrics.steps) else 0
     cursor = min(cursor, last) if cursor is not None and len(metrics.steps) else None
-    series: dict[str, Series] = {}
+    return _plotted(view, _series(metrics), cursor), last if cursor is None else cursor
+
+
+def _series(metrics: Metrics) -> dict[str, Series]:
+    """The steps and values that were reported of each scalar: one that is not there at every step leaves no gaps."""
+    found: dict[str, Series] = {}
     for scalar, column in metrics.columns.items():
-        # A scalar that is not reported at every step leaves gaps that are none.
         reported = ~np.isnan(column)
-        series[scalar] = (metrics.steps[reported], column[reported], None, None)
+        found[scalar] = (metrics.steps[reported], column[reported], None, None)
+    return found
+
+
+def _plotted(view: CurveSpec, series: Mapping[str, Series], cursor: int | None = None) -> Plot:
+    from widgets.curves import curve_plot, newest_values
+
     marks = {scalar: series[scalar] for scalar, _, _ in view.rules if scalar in series}
-    plot = curve_plot(view, series, newest_values(marks), cursor=cursor)
-    return plot, last if cursor is None else cursor
+    return curve_plot(view, series, newest_values(marks), cursor=cursor)
 
 
 def _kept(folder: RunFolder, record: Keyframe, name: str) -> Figure | None:
@@ -174,30 +182,39 @@ class Stretch:
     about: dict[str, Any]
     frame: int | None = None
     _records: tuple[Keyframe, ...] = field(default=(), repr=False)
+    _series: Mapping[str, Series] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def frames(self) -> Iterator[tuple[Plot | Panels, str]]:
-        """Each frame with the stamp that stands above it; read from the disk again each time.
+        """Each frame with the stamp that stands above it; pictures are read from the disk again each time.
 
         Raises
         ------
         ExportError
             If a picture that was there when the stretch was made cannot be read any more.
         """
+        return (self.at(index) for index in range(len(self)))
+
+    def at(self, index: int) -> tuple[Plot | Panels, str]:
+        """One frame with its stamp; -1 is the last.
+
+        Raises
+        ------
+        ExportError
+            As `frames`.
+        """
+        step = self.steps[index]
         if isinstance(self.view, CurveSpec):
-            for step, plot in zip(self.steps, _growing(self.folder, self.view, self.steps), strict=True):
-                yield plot, f"step {step:,}"
-            return
-        for record in self._records:
-            figure = _kept(self.folder, record, self.view.name)
-            if figure is None:
-                raise ExportError(
-                    f"The picture of step {record.step:,} cannot be read any more; export the film again without that step."
-                )
-            still = at(figure, self.frame)
-            yield replace(still, title=still.title or figure.title), f"step {record.step:,}"
+            return _plotted(self.view, _upto(self._series, step)), f"step {step:,}"
+        figure = _kept(self.folder, self._records[index], self.view.name)
+        if figure is None:
+            raise ExportError(
+                f"The picture of step {step:,} cannot be read any more; export the film again without that step."
+            )
+        still = at(figure, self.frame)
+        return replace(still, title=still.title or figure.title), f"step {step:,}"
 
 
 def stretch(
@@ -236,11 +253,11 @@ def stretch(
             f"A stretch of the time line goes forward: it cannot begin at step {low:,} and end at {high:,}."
         )
     if isinstance(view, CurveSpec):
-        steps = _curve_steps(folder, view, low, high, most or 120)
-        plots = _growing(folder, view, steps)
-        values = folder.values()
-        about = about_figure(folder.info, name, steps[-1], values) | {"steps": [steps[0], steps[-1]]}
-        return Stretch(folder, view, steps, 0, Ranges.over(plots), about)
+        series = _series(folder.metrics())
+        steps = _curve_steps(series, view, low, high, most or 120)
+        ranges = Ranges.over(_plotted(view, _upto(series, step)) for step in steps)
+        about = about_figure(folder.info, name, steps[-1], folder.values()) | {"steps": [steps[0], steps[-1]]}
+        return Stretch(folder, view, steps, 0, ranges, about, _series=series)
     records, damaged = _pictures_between(folder, low, high, most)
     ranges, shown, structure = Ranges(), [], None
     # Newest first: what the run is like at its end decides what can stand beside it.
@@ -285,13 +302,12 @@ def _structure(still: Plot | Panels) -> tuple[int, int]:
     return (1, 1) if isinstance(still, Plot) else (len(still.plots), still.columns)
 
 
-def _curve_steps(folder: RunFolder, view: CurveSpec, low: int, high: int, most: int) -> tuple[int, ...]:
-    metrics = folder.metrics()
-    has = np.zeros(len(metrics.steps), bool)
-    for scalar, _, _ in view.series:
-        if scalar in metrics.columns:
-            has |= ~np.isnan(metrics.columns[scalar])
-    steps = metrics.steps[has & (metrics.steps >= low) & (metrics.steps <= high)]
+def _curve_steps(
+    series: Mapping[str, Series], view: CurveSpec, low: int, high: int, most: int
+) -> tuple[int, ...]:
+    own = [series[scalar][0] for scalar, _, _ in view.series if scalar in series]
+    steps = np.unique(np.concatenate([np.zeros(0, np.int64), *own]))
+    steps = steps[(steps >= low) & (steps <= high)]
     if not len(steps):
         raise ExportError(
             f"There are no numbers for '{view.name}' in that stretch of the run; choose a longer one."
@@ -301,22 +317,13 @@ def _curve_steps(folder: RunFolder, view: CurveSpec, low: int, high: int, most: 
     return tuple(int(step) for step in (chosen[1:] if len(chosen) > 1 else chosen))
 
 
-def _growing(folder: RunFolder, view: CurveSpec, steps: Sequence[int]) -> Iterator[Plot]:
-    """The curves up to each step, drawn from one reading of the scalars."""
-    from widgets.curves import Series, curve_plot, newest_values
-
-    metrics = folder.metrics()
-    whole: dict[str, Series] = {}
-    for scalar, column in metrics.columns.items():
-        reported = ~np.isnan(column)
-        whole[scalar] = (metrics.steps[reported], column[reported], None, None)
-    for step in steps:
-        series: dict[str, Series] = {}
-        for scalar, (own, values, _, _) in whole.items():
-            count = int(np.searchsorted(own, step, side="right"))
-            series[scalar] = (own[:count], values[:count], None, None)
-        marks = {scalar: series[scalar] for scalar, _, _ in view.rules if scalar in series}
-        yield curve_plot(view, series, newest_values(marks))
+def _upto(series: Mapping[str, Series], step: int) -> dict[str, Series]:
+    """What had been reported by a step."""
+    found: dict[str, Series] = {}
+    for scalar, (steps, values, _, _) in series.items():
+        count = int(np.searchsorted(steps, step, side="right"))
+        found[scalar] = (steps[:count], values[:count], None, None)
+    return found
 
 
 __all__ = ["Picture", "Stretch", "about_figure", "figure_names", "picture", "stretch", "view_of"]

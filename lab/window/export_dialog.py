@@ -423,16 +423,21 @@ class ExportDialog(QDialog):
 
     def show_figure(self, panel: Panel, snapshot: Snapshot, name: str) -> None:
         """Take a snapshot of a panel in place of the one before, and turn to one of its views."""
-        self._panel, self._snapshot = panel, snapshot
-        self.figure_box.clear()
-        for view in snapshot.figures:
-            self.figure_box.addItem(snapshot.titles[view], view)
-        self.figure_box.setCurrentIndex(self.figure_box.findData(name))
-        self._show_runs()
+        self._panel = panel
+        self._take_snapshot(snapshot, name)
         self._turn_to_figure(reset=True)
         self.show()
         self.raise_()
         self.activateWindow()
+
+    def _take_snapshot(self, snapshot: Snapshot, name: str) -> None:
+        """Offer the views of a snapshot, and turn to one of that name, or to the first if it has gone."""
+        self._snapshot = snapshot
+        self.figure_box.clear()
+        for view in snapshot.figures:
+            self.figure_box.addItem(snapshot.titles[view], view)
+        self.figure_box.setCurrentIndex(max(0, self.figure_box.findData(name)))
+        self._show_runs()
 
     @property
     def name(self) -> str:
@@ -558,12 +563,7 @@ class ExportDialog(QDialog):
             return
         before = self._snapshot
         was_whole = before is not None and self.time_last.value() == before.last_step()
-        self._snapshot = snapshot
-        self.figure_box.clear()
-        for view in snapshot.figures:
-            self.figure_box.addItem(snapshot.titles[view], view)
-        self.figure_box.setCurrentIndex(max(0, self.figure_box.findData(name)))
-        self._show_runs()
+        self._take_snapshot(snapshot, name)
         self._turn_to_figure(reset=self.name != name)
         if was_whole:
             self.time_last.setValue(snapshot.last_step())
@@ -701,8 +701,7 @@ class ExportDialog(QDialog):
     def _size_text(self, page: Page) -> str:
         width, height = page.width, page.height
         dpi = self.form.choices().dpi
-        # As many as the renderer makes: what is not a whole pixel is cut off.
-        columns, rows = (int(round(length * dpi, 6)) for length in (width, height))
+        columns, rows = (round(length * dpi) for length in (width, height))
         # Halves go up, as they do on paper: 3.25 in are 82.55 mm.
         across, down = (length * MM_PER_INCH + 1e-6 for length in (width, height))
         return f"{across:.1f} × {down:.1f} mm ({width:.2f} × {height:.2f} in), {columns} × {rows} pixels"

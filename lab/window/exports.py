@@ -427,13 +427,9 @@ class Preview:
         if piece.what == "timeline":
             if self._stretch is None or not self._stretch[0].looks_like(piece):
                 found = piece.stretch()
-                newest: tuple[Plot | Panels, str] | None = None
-                for frame in found.frames():
-                    if job.cancel.is_set():
-                        raise Cancelled
-                    newest = frame
-                assert newest is not None, "a stretch has a frame"
-                self._stretch = (piece, found, *newest)
+                if job.cancel.is_set():
+                    raise Cancelled
+                self._stretch = (piece, found, *found.at(-1))
             _, found, still, stamp = self._stretch
             frames = f"{len(found)} frames" if len(found) != 1 else "1 frame"
             remark = f"{frames}, step {found.steps[0]:,} to {found.steps[-1]:,}; the last one is shown"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -807,11 +807,10 @@ class MainWindow(QMainWindow):
         kind = Path(path).suffix.lower()
         if is_run(path):
             self.open_path(path)
-        elif kind in SETUP_FILES and (kind in (".toml", ".lab") or self._carries_setup(path)):
-            try:
-                self.take_setup(read_setup(Path(path)))
-            except InputError as error:
-                self.messages.show_message("error", str(error), key="open")
+        elif kind in (".toml", ".lab"):
+            self._try_setup(lambda: read_setup(Path(path)))
+        elif kind in SETUP_FILES and (setup := self._carried_setup(path)) is not None:
+            self._try_setup(lambda: setup)
         elif kind == ".zip" and panel is not None and (page := panel.show_runs()) is not None:
             self.tabs.setCurrentIndex(RUNS)
             page.take_zip(Path(path))
@@ -832,22 +831,25 @@ class MainWindow(QMainWindow):
                 key="open",
             )
 
-    def _carries_setup(self, path: str) -> bool:
-        """Whether a picture or a page was exported here; any other one is data."""
+    def _carried_setup(self, path: str) -> Setup | None:
+        """The setup in a picture or page that was exported here; any other one is data."""
         from lab.setup import read_setup
 
         try:
-            read_setup(Path(path))
+            return read_setup(Path(path))
         except InputError:
-            return False
-        return True
+            return None
 
     def take_setup_text(self, text: str) -> None:
         """Put a setup that was pasted or dropped as text into its paper's form."""
         from lab.setup import Setup
 
+        self._try_setup(lambda: Setup.from_text(text))
+
+    def _try_setup(self, read: Callable[[], Setup]) -> None:
+        """Put a setup into its paper's form, or say why it cannot be."""
         try:
-            self.take_setup(Setup.from_text(text))
+            self.take_setup(read())
         except InputError as error:
             self.messages.show_message("error", str(error), key="open")
 

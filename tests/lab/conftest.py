@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from lab.runs.hosts import WorkerPool
 from lab.window.application import Application
 from lab.window.preferences import Preferences
+from tests.lab.command_line import Lab
+from tests.lab.watching import Begin, sessions
 
 PATIENCE = 60_000
 """Milliseconds that a test waits for a worker on a busy machine."""
@@ -43,6 +46,28 @@ def make_lab(qtbot: QtBot, tmp_path: Path) -> Iterator[Callable[..., Application
         application.window.close()
         qtbot.waitUntil(application.window.is_closed, timeout=PATIENCE)
         application.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    """Warm workers: the next process starts while a test uses the present one."""
+    workers = WorkerPool(delay=0.0)
+    workers.warm()
+    yield workers
+    workers.close()
+
+
+@pytest.fixture
+def begin(pool: WorkerPool) -> Iterator[Begin]:
+    """Make sessions, not started; all are closed in the end."""
+    with sessions(pool) as make:
+        yield make
+
+
+@pytest.fixture
+def lab(capsys: pytest.CaptureFixture[str]) -> Lab:
+    """Runs commands in this process."""
+    return Lab(capsys)
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ def toy() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def lab(capsys: pytest.CaptureFixture[str]) -> Lab:
-    return Lab(capsys)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two runs that were forked and so have keyframes at 0, 8 and 16."""

@@ -32,11 +32,6 @@ def toy() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def lab(capsys: pytest.CaptureFixture[str]) -> Lab:
-    return Lab(capsys)
-
-
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 60 steps with keyframes at 0, 20, 40 and 60, and a change at 20."""

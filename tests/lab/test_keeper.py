@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,26 +17,12 @@ from lab import papers
 from lab.runs import frames, keeper
 from lab.runs import messages as m
 from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, Metrics, RunFolder
-from lab.runs.hosts import Where, WorkerPool
+from lab.runs.hosts import Where
 from lab.runs.reader import read_frame
 from tests.lab.watching import PATIENCE, Begin, Watched, from_keyframe, recorded, sessions, spec
 from tests.toy import MoveTo, ToyEngine
 
 both = pytest.mark.parametrize("where", ["thread", "process"])
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    workers = WorkerPool(delay=0.0)
-    workers.warm()
-    yield workers
-    workers.close()
-
-
-@pytest.fixture
-def begin(pool: WorkerPool) -> Iterator[Begin]:
-    with sessions(pool) as make:
-        yield make
 
 
 def eager(patch: pytest.MonkeyPatch) -> None:

@@ -6,33 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.runs.hosts import Where, WorkerPool
+from lab.runs.hosts import Where
 from lab.runs.lock import RunLock, is_held
-from tests.lab.watching import PATIENCE, Begin, sessions, spec
+from tests.lab.watching import PATIENCE, Begin, spec
 
 ROOT = Path(__file__).parents[2]
 
 both = pytest.mark.parametrize("where", ["thread", "process"])
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    workers = WorkerPool(delay=0.0)
-    workers.warm()
-    yield workers
-    workers.close()
-
-
-@pytest.fixture
-def begin(pool: WorkerPool) -> Iterator[Begin]:
-    with sessions(pool) as make:
-        yield make
 
 
 def held_elsewhere(folder: Path) -> bool:

@@ -29,28 +29,12 @@ from lab.runs.folder import RunFolder
 from lab.runs.hosts import ThreadHost, Where, WorkerPool
 from lab.runs.lock import is_held
 from lab.runs.session import RunFailed, Session
-from tests.lab.watching import PATIENCE, Begin, Watched, direct, recorded, sessions, spec
+from tests.lab.watching import PATIENCE, Begin, Watched, direct, recorded, spec
 from tests.toy import MoveTo, ToyEngine
 
 ROOT = Path(__file__).parents[2]
 
 both = pytest.mark.parametrize("where", ["thread", "process"])
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[WorkerPool]:
-    """Warm workers: the next process starts while a test uses the present one."""
-    workers = WorkerPool(delay=0.0)
-    workers.warm()
-    yield workers
-    workers.close()
-
-
-@pytest.fixture
-def begin(pool: WorkerPool) -> Iterator[Begin]:
-    """Make sessions, not started; all are closed in the end."""
-    with sessions(pool) as make:
-        yield make
 
 
 def assert_in_order(states: list[str]) -> None:
