@@ -118,7 +118,7 @@ def _export_figure(
 ) -> Path | None:
     """Write one figure; None for one of many that shows nothing but the sentence why."""
     from lab.export.save import export as write
-    from lab.export.save import export_film, target_of
+    from lab.export.save import target_of
     from lab.export.source import picture, stretch
 
     path, form = target_of(target, options.format)
@@ -134,17 +134,8 @@ def _export_figure(
             left = f"{film.left_out} keyframe{' has' if film.left_out == 1 else 's have'} no such picture"
             print(f"lab: {left} and cannot be shown.", file=sys.stderr)
         with _bar(path) as progress:
-            return export_film(
-                film.frames(),
-                len(film),
-                film.ranges,
-                path,
-                form.name,
-                style,
-                film.about,
-                overwrite=options.overwrite,
-                fps=options.fps,
-                progress=progress,
+            return film.export(
+                path, form.name, style, overwrite=options.overwrite, fps=options.fps, progress=progress
             )
     found = picture(folder, name, options.at)
     if skip_empty and is_empty(found.figure):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,10 @@ from lab.export.errors import ExportError
 from lab.export.limits import Ranges
 from lab.runs.folder import Keyframe, Metrics, RunFolder, RunInfo
 from widgets.curves import Series
+
+if TYPE_CHECKING:
+    from lab.export.films import Progress
+    from lab.export.style import Style
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,37 @@ class Stretch:
             )
         still = at(figure, self.frame)
         return replace(still, title=still.title or figure.title), f"step {step:,}"
+
+    def export(
+        self,
+        path: Path,
+        format: str,
+        style: Style,
+        *,
+        overwrite: bool = False,
+        fps: float = 12.0,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write it as a film; see `lab.export.save.export_film`.
+
+        Raises
+        ------
+        ExportError
+        """
+        from lab.export.save import export_film
+
+        return export_film(
+            self.frames(),
+            len(self),
+            self.ranges,
+            path,
+            format,
+            style,
+            self.about,
+            overwrite=overwrite,
+            fps=fps,
+            progress=progress,
+        )
 
 
 def stretch(

@@ -187,22 +187,10 @@ class Piece:
         ------
         InputError
         """
-        from lab.export.save import export, export_film
+        from lab.export.save import export
 
         if self.what == "timeline":
-            found = self.stretch()
-            return export_film(
-                found.frames(),
-                len(found),
-                found.ranges,
-                path,
-                format,
-                style,
-                found.about,
-                overwrite=overwrite,
-                fps=fps,
-                progress=progress,
-            )
+            return self.stretch().export(path, format, style, overwrite=overwrite, fps=fps, progress=progress)
         figure: Figure = self.figure
         frames = self.frames if self.what == "strip" else None
         if self.what == "still" and format in _ARRAYS:
