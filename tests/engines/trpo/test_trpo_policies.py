@@ -12,20 +12,9 @@ from hypothesis import strategies as st
 from torch import distributions
 
 from engines.trpo.policies import CategoricalPolicy, GaussianPolicy, Linearisation
+from tests.engines.trpo.lively import DOUBLE, generator, lively
 
-DOUBLE = torch.float64
 HIDDEN = [(), (7,), (6, 5)]
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def lively(policy, seed: int = 5):
-    """With weights and log-std large enough that states and actions differ."""
-    policy = policy.double().requires_grad_(False)
-    policy.set_flat(torch.randn(policy.size, generator=generator(seed), dtype=DOUBLE) * 0.6)
-    return policy
 
 
 def gaussian(hidden=(6,)):

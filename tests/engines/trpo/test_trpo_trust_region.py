@@ -13,18 +13,7 @@ from torch import distributions
 from engines.trpo.estimators import SampledVine, SinglePath
 from engines.trpo.policies import CategoricalPolicy, GaussianPolicy
 from engines.trpo.trust_region import FisherProduct, Report, probe, probe_plane, update
-
-DOUBLE = torch.float64
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def lively(policy, seed: int = 5):
-    policy = policy.double().requires_grad_(False)
-    policy.set_flat(torch.randn(policy.size, generator=generator(seed), dtype=DOUBLE) * 0.6)
-    return policy
+from tests.engines.trpo.lively import DOUBLE, generator, lively
 
 
 def gaussian(hidden=(4,)):
