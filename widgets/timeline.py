@@ -78,7 +78,7 @@ KEYFRAME_ROLES = {
 }
 KEYFRAME_WORDS = {
     "first": "the beginning",
-    "best": "the best so far",
+    "best": "the best kept so far",
     "change": "just before a change",
     "last": "where training ended",
     "divergence": "where training diverged",

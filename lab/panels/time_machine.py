@@ -207,7 +207,9 @@ def marks_of(run: ActiveRun) -> list[TimelineMark]:
     marks = [TimelineMark(mark.step, mark.kind, _words(mark)) for mark in run.marks]
     marks += [
         TimelineMark(
-            k.step, "best", "The best so far" if k.value is None else f"The best so far: {k.value:.4g}"
+            k.step,
+            "best",
+            "The best kept so far" if k.value is None else f"The best kept so far: {k.value:.4g}",
         )
         for k in [k for k in run.keyframes if k.reason == "best"][-1:]
     ]
