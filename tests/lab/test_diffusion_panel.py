@@ -16,7 +16,7 @@ from engines.config import find_preset
 from engines.figures import Film, Heatmap, ImageGrid, Lines, Scatter
 from lab.panels.diffusion import DiffusionPanel
 from lab.window.application import Application
-from tests.lab.conftest import PATIENCE
+from tests.lab.clicker import Clicker
 
 Make = Callable[..., Application]
 TINY = {
@@ -45,24 +45,16 @@ SMALL_DIGITS = {
 }
 
 
-class Hand:
+class Hand(Clicker):
     """A person at the panel."""
 
     def __init__(self, qtbot: QtBot, application: Application) -> None:
-        self.qtbot = qtbot
+        super().__init__(qtbot)
         self.application = application
         self.window = application.window
         panel = application.window.current_panel()
         assert isinstance(panel, DiffusionPanel) and panel.form is not None
         self.panel, self.form = panel, panel.form
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        self.qtbot.waitUntil(condition, timeout=PATIENCE)
-
-    def press(self, button: QWidget) -> None:
-        """Click a button, which must be there to be clicked."""
-        assert button.isVisible() and button.isEnabled(), button
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def train(self, *in_sight: str, **values: Any) -> None:
         """Train with small settings, and turn to views."""

@@ -30,7 +30,7 @@ from lab.window.exports import Snapshot, progress_text
 from lab.window.jobs import Jobs
 from lab.window.main_window import MainWindow
 from lab.window.preferences import Preferences
-from tests.lab.conftest import PATIENCE
+from tests.lab.clicker import Clicker
 from tests.lab.export.samples import FILM, MARKS, PANELS
 from tests.lab.exporting import Exporter, export_to, open_dialog
 from tests.lab.made_runs import begin_run, toy_installed
@@ -67,21 +67,15 @@ class Desk(QMainWindow):
         return dialog
 
 
-class Clerk(Exporter):
+class Clerk(Clicker, Exporter):
     """Somebody before the dialog over figures that were made."""
 
     def __init__(self, qtbot: QtBot, desk: Desk, name: str, snapshot: Snapshot) -> None:
-        self.qtbot, self.desk = qtbot, desk
+        super().__init__(qtbot)
+        self.desk = desk
         self.dialog = desk.open(name, snapshot)
         self.person = cast(Person, self)
         self.drawn()
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        self.qtbot.waitUntil(condition, timeout=PATIENCE)
-
-    def press(self, button: QWidget) -> None:
-        assert button.isVisible() and button.isEnabled(), button
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def size(self) -> str:
         self.drawn()

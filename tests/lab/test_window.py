@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QWidget
+from PySide6.QtWidgets import QApplication, QFileDialog, QLabel
 from pytestqt.qtbot import QtBot
 
 from engines.errors import DataError
@@ -28,6 +28,7 @@ from lab.runs.folder import RunFolder
 from lab.window import main_window
 from lab.window.application import Application
 from lab.window.preferences import Preferences
+from tests.lab.clicker import Clicker
 from tests.lab.conftest import PATIENCE
 from widgets.messages import Message
 from widgets.shortcuts_sheet import ShortcutsSheet
@@ -48,25 +49,17 @@ TINY = {
 }
 
 
-class Person:
+class Person(Clicker):
     """Somebody at the window of the diffusion paper."""
 
     def __init__(self, qtbot: QtBot, application: Application) -> None:
-        self.qtbot = qtbot
+        super().__init__(qtbot)
         self.application = application
         self.window = application.window
         panel = application.window.current_panel()
         assert panel is not None and panel.form is not None
         self.panel: Panel = panel
         self.form = panel.form
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        self.qtbot.waitUntil(condition, timeout=PATIENCE)
-
-    def press(self, button: QWidget) -> None:
-        """Click a button, which must be there to be clicked."""
-        assert button.isVisible() and button.isEnabled(), button
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def choose(self, text: str) -> None:
         """Choose an entry of a menu."""
