@@ -37,6 +37,12 @@ def poor(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(keeper.KeyframeSchedule, "can_afford", lambda self, now: True)
 
 
+def only_bests(patch: pytest.MonkeyPatch) -> None:
+    """Every best at once, and no regular keyframe: those come by the clock, at any step."""
+    patch.setattr(keeper.KeyframeSchedule, "is_due", lambda self, now: self.interval == keeper.BEST_EVERY)
+    patch.setattr(keeper.KeyframeSchedule, "can_afford", lambda self, now: True)
+
+
 def each_change_a_gesture(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(keeper, "GESTURE", -1.0)
 
@@ -703,7 +709,7 @@ def test_a_disk_that_is_full_for_keyframes_pauses_and_loses_nothing(
 
     from lab.runs import writer
 
-    eager(monkeypatch)
+    only_bests(monkeypatch)
     full = False
     write = writer.write_atomically
 
