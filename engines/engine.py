@@ -99,6 +99,9 @@ class Engine(abc.ABC):
             bool(torch.isfinite(part).all()) for part in parts(self.state_dict()) if part.is_floating_point()
         )
 
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
+        """Let go of threads, simulations and files; called once, after the last of everything else."""
+
     def data_description(self) -> Mapping[str, str]:
         """Name, digest and licence of the data in use, for the run folder and the exported figures."""
         return {}

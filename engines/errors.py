@@ -41,3 +41,7 @@ class DataError(InputError):
 
 class RunError(InputError):
     """A run folder, keyframe or checkpoint cannot be read or written."""
+
+
+class StepError(InputError):
+    """A step of training cannot be done, and the state is what it was before it: the run pauses, and may go on."""

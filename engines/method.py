@@ -17,6 +17,11 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Question(Action):
+    """A request that changes nothing: it is answered, and leaves no mark in the run's history."""
+
+
+@dataclass(frozen=True)
 class Method:
     """A paper's method as the application sees it.
 
@@ -39,6 +44,11 @@ class Method:
         The scalar of every step by which a run that diverges is noticed; `headline` if empty.
     learning_rate : str
         The live setting that is lowered after a divergence; empty where there is none.
+    bench : str
+        ``"module:function"`` of what ``lab bench engines`` measures of this method, beside a public implementation where
+        there is one; empty where its updates per second say enough. Called as ``function(preset, seconds, rounds, peer)``:
+        the chosen `engines.config.Preset` or None, seconds of each interleaved part, and "auto", "yes" or "no" for whether
+        the other implementation is measured if it is installed, in any case, or not at all. It returns plain data.
     """
 
     engine: str
@@ -50,6 +60,7 @@ class Method:
     maximise: bool = False
     watched: str = ""
     learning_rate: str = ""
+    bench: str = ""
 
     def view(self, name: str) -> FigureSpec | CurveSpec:
         """The view of that name.

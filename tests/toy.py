@@ -12,7 +12,7 @@ import torch
 
 from engines.config import Preset, Settings, setting
 from engines.engine import Engine, stream
-from engines.errors import InputError
+from engines.errors import InputError, StepError
 from engines.figures import Axis, CurveSpec, Figure, FigureSpec, Film, Lines, Plot, Scatter
 from engines.method import Action, Method
 
@@ -34,6 +34,15 @@ class ToySettings(Settings):
     fault_at: int = setting(0, label="Fault at", effect="live", minimum=0, maximum=10**9, group="Test")
     memory_at: int = setting(
         0, label="Out of memory at", effect="live", minimum=0, maximum=10**9, group="Test"
+    )
+    refuse_at: int = setting(
+        0,
+        label="Refuse at",
+        effect="live",
+        minimum=0,
+        maximum=10**9,
+        group="Test",
+        help="This step cannot be done, until the setting is another one.",
     )
     report_every: int = setting(
         1, label="Report every", effect="live", minimum=1, maximum=10**9, unit="steps", group="Test"
@@ -105,6 +114,8 @@ class ToyEngine(Engine):
         self.figure_calls = 0
 
     def step(self) -> Mapping[str, float]:
+        if self.config.refuse_at == self._count + 1:
+            raise StepError("The toy's world came to an end: choose another one and reset.")
         self._count += 1
         if self.config.pause:
             time.sleep(self.config.pause)

@@ -151,9 +151,12 @@ def _drawn(folder: RunFolder, values: Mapping[str, Any], state: dict[str, Any], 
 
     method = _method(folder)
     engine = papers.resolve(method.engine)(method.config.build(values), devices.choose("cpu"))
-    engine.load_state_dict(state)
-    figure: Figure = engine.figures([name])[name]
-    return figure
+    try:
+        engine.load_state_dict(state)
+        figure: Figure = engine.figures([name])[name]
+        return figure
+    finally:
+        engine.close()
 
 
 # --- films of the time line  ----------

@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from engines import figures as vocabulary
-from engines.errors import InputError, RunError
+from engines.errors import InputError, RunError, StepError
+from engines.method import Question
 from lab.runs import messages as m
 from lab.runs.divergence import DivergenceDetector
 from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, Metrics, RunFolder, RunInfo, RunStatus
@@ -190,6 +191,8 @@ class Worker:
                 return self._change(command.values)
             case m.Act():
                 answer = self._need_engine().act(command.action)
+                if isinstance(command.action, Question):
+                    return answer
                 if self._keeper is not None:
                     self._keeper.touch()
                 self._record("action", action=type(command.action).__name__)
@@ -446,7 +449,11 @@ class Worker:
                 if self._keeper is not None and self._keeper.is_stale:
                     self._settle(self._keeper)
                     continue
-                scalars = engine.step()
+                try:
+                    scalars = engine.step()
+                except StepError as error:
+                    self._pause_at_refusal(error)
+                    return
                 self._step += 1
                 rows.append((self._step, scalars))
                 if self._writer is not None:
@@ -497,6 +504,14 @@ class Worker:
         if self._detector.calm:
             self._calm_step = self._step
         return diverging
+
+    def _pause_at_refusal(self, error: StepError) -> None:
+        """A step could not be done: what it is trained in failed, not the run, which stands where it was."""
+        writer = self._writer
+        if writer is not None:
+            self._on_disk(lambda: writer.event(self._step, "refusal", sentence=str(error)))
+        self._report(m.Note(str(error), "error", self._step))
+        self._pause(f"{error} Training is paused and nothing is lost; press Play to try the step again.")
 
     def _pause_at_nonfinite(self, scalars: Mapping[str, float]) -> None:
         names = ", ".join(name for name, value in scalars.items() if not math.isfinite(value))
@@ -727,6 +742,8 @@ class Worker:
             with contextlib.suppress(RunError):
                 self._writer.close()
         self._writer = self._keeper = None
+        if self._engine is not None:
+            self._engine.close()
         self._engine = None
 
     def _fail(self, error: BaseException) -> None:

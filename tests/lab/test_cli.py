@@ -301,6 +301,12 @@ def test_a_scalar_that_is_no_number_is_null_in_json(
     assert lab.last_json()["loss"] is None and "NaN" not in lab.out
 
 
+def test_a_step_that_cannot_be_done_is_refused_and_the_run_kept(lab: Lab, toy: None, tmp_path: Path):
+    sentence = lab.refused("run", "toy", "--set", "refuse_at=8", "--steps", "20", "--out", tmp_path / "run")
+    assert "The toy's world came to an end" in sentence
+    assert RunFolder(tmp_path / "run").newest_state()[0].step == 7
+
+
 def test_an_existing_run_and_a_file_in_the_way_are_refused(lab: Lab, toy: None, tmp_path: Path):
     words = ("run", "toy", "--steps", "5", "--where", "thread", "--out")
     assert lab(*words, tmp_path / "run") == 0

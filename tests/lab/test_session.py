@@ -432,6 +432,46 @@ def test_a_fault_in_the_engine_fails_the_run_and_leaves_its_folder_whole(
     assert record.step <= 50 and state["count"] == record.step
 
 
+@both
+def test_a_step_that_cannot_be_done_pauses_with_its_sentence_and_can_be_tried_again(
+    begin: Begin, where: Where, tmp_path: Path
+):
+    run = begin(where, spec(tmp_path / "run", paused=True, refuse_at=8))
+    session = run.session
+    run.start()
+    run.do(session.play())
+    run.until_state("paused")
+    assert session.step == 7 and session.failure is None and not session.is_finished
+    assert "The toy's world came to an end" in session.message and "nothing is lost" in session.message
+    run.drain()
+    assert [note.kind for note in run.seen.notes] == ["error"]
+    assert RunFolder(tmp_path / "run").newest_state()[0].step == 7
+    # The world is still what it was.
+    run.do(session.play())
+    run.until_state("paused")
+    assert session.step == 7
+    run.do(session.change({"refuse_at": 0}))
+    run.train(3)
+    run.end()
+    folder = RunFolder(tmp_path / "run")
+    assert session.step == 10 and folder.damage() == []
+    assert folder.metrics().steps.tolist() == list(range(1, 11))
+
+
+@pytest.mark.parametrize("fault", [0, 3])
+def test_an_engine_is_closed_once_whatever_its_end(begin: Begin, monkeypatch: pytest.MonkeyPatch, fault: int):
+    closed: list[int] = []
+    monkeypatch.setattr(ToyEngine, "close", lambda engine: closed.append(engine._count))
+    run = begin("thread", spec(paused=True, fault_at=fault))
+    run.start()
+    run.do(run.session.advance(5))
+    run.until_state("failed" if fault else "paused")
+    assert closed == ([3] if fault else [])
+    if not fault:
+        run.end()
+        assert closed == [5]
+
+
 def test_out_of_memory_is_advice(begin: Begin):
     run = begin("thread", spec(memory_at=3))
     run.session.start()
