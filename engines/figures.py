@@ -363,6 +363,9 @@ class CurveSpec:
     rules : tuple of (scalar, label, role)
         Drawn as straight lines at the newest value of the scalar.
     y_label, y_unit, y_scale : str
+    x_scalar, x_label : str
+        A scalar that rises from step to step and stands on the x axis in place of the step: what runs of different
+        settings are fairly compared over. Runs that do not report it are drawn over their steps.
     """
 
     name: str
@@ -373,6 +376,8 @@ class CurveSpec:
     rules: tuple[tuple[str, str, str], ...] = ()
     y_unit: str = ""
     y_scale: Literal["linear", "log"] = "linear"
+    x_scalar: str = ""
+    x_label: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class SeedBand:
     scalar : str
         Drawn where a plot shows this scalar.
     steps, center, low, high : array (N,)
+        ``steps`` are values of x, whatever stands there.
     """
 
     label: str
@@ -69,11 +70,11 @@ class SeedBand:
 
 @dataclass(frozen=True)
 class _Window:
-    """Which steps are drawn, and from where on they are faint."""
+    """Which part of x is drawn, and from where on it is faint."""
 
     first: float
     last: float
-    cursor: int | None
+    cursor: float | None
 
     def cut(self, series: Series) -> Series:
         """The steps that are drawn."""
@@ -124,7 +125,7 @@ def curve_plot(
     rules: Mapping[str, float],
     *,
     log: bool | None = None,
-    recent: int | None = None,
+    recent: float | None = None,
     others: Sequence[OtherRun] = (),
     bands: Sequence[SeedBand] = (),
     cursor: int | None = None,
@@ -150,10 +151,25 @@ def curve_plot(
         Those of other scalars are left out.
     cursor : int, optional
         The step that is looked at: it is marked, and what comes after it is faint.
+
+    Notes
+    -----
+    Where the description names a scalar for x, bands must be over that scalar already; all else is over steps.
     """
+    place: float | None = cursor
+    if spec.x_scalar:
+        # The run in sight says where a step lies; without it, another one does.
+        scale = next(
+            (runs[spec.x_scalar] for runs in (series, *(o.series for o in others)) if spec.x_scalar in runs),
+            None,
+        )
+        place = None if cursor is None else float(_on(scale, np.array([cursor]))[0])
+        recent = None if recent is None else _stretched(scale, recent)
+        series = over(series, spec.x_scalar)
+        others = [replace(other, series=over(other.series, spec.x_scalar)) for other in others]
     own = _of(spec, series)
     beside = [found for other in others for found in _of(spec, other.series).values()]
-    window = _window(own.values(), beside, recent, cursor)
+    window = _window(own.values(), beside, recent, place)
     below, lines = _other_lines(spec, others, window)
     ribbons: list[Mark] = []
     for band in bands:
@@ -176,8 +192,8 @@ def curve_plot(
         for name, label, role in spec.rules
         if name in rules and np.isfinite(rules[name])
     ]
-    if cursor is not None:
-        straight.append(Rule(float(cursor), axis="x", label=f"step {cursor:,}", role="hand", dash="solid"))
+    if place is not None:
+        straight.append(Rule(float(place), axis="x", label=f"step {cursor:,}", role="hand", dash="solid"))
     is_log = spec.y_scale == "log" if log is None else log
     # In a record of training NaN is no pause but a fault, and the plot has to say so.
     lost = sum(
@@ -185,7 +201,7 @@ def curve_plot(
     )
     return Plot(
         marks=(*ribbons, *straight, *below, *lines),
-        x=Axis("Step"),
+        x=Axis(spec.x_label or spec.x_scalar or "Step"),
         y=Axis(spec.y_label, spec.y_unit, "log" if is_log else "linear"),
         title=spec.title,
         caption=" ".join(filter(None, (spec.help, _key_to_lines(spec, others)))),
@@ -198,8 +214,30 @@ def _of(spec: CurveSpec, series: Mapping[str, Series]) -> dict[str, Series]:
     return {name: series[name] for name, _, _ in spec.series if name in series and len(series[name][0])}
 
 
+def over(series: Mapping[str, Series], scalar: str) -> dict[str, Series]:
+    """A run's scalars over another of them instead of over steps; as they are where it is not reported."""
+    scale = series.get(scalar)
+    return {
+        name: (_on(scale, steps), values, low, high) for name, (steps, values, low, high) in series.items()
+    }
+
+
+def _on(scale: Series | None, steps: np.ndarray) -> np.ndarray:
+    """Where steps lie on a scale, linearly between those that were reported."""
+    if scale is None or not len(scale[0]):
+        return steps
+    return np.interp(steps, scale[0], scale[1])
+
+
+def _stretched(scale: Series | None, recent: float) -> float:
+    """How far so many steps reach on a scale, on average."""
+    if scale is None or len(scale[0]) < 2:
+        return recent
+    return recent * float(scale[1][-1] - scale[1][0]) / float(scale[0][-1] - scale[0][0])
+
+
 def _window(
-    own: Collection[Series], beside: Collection[Series], recent: int | None, cursor: int | None
+    own: Collection[Series], beside: Collection[Series], recent: float | None, cursor: float | None
 ) -> _Window:
     if recent is None or not (own or beside):
         return _Window(-np.inf, np.inf, cursor)
@@ -267,4 +305,4 @@ def newest_values(series: Mapping[str, Series], until: int | None = None) -> dic
     return result
 
 
-__all__ = ["FUTURE", "OtherRun", "SeedBand", "Series", "curve_plot", "newest_values"]
+__all__ = ["FUTURE", "OtherRun", "SeedBand", "Series", "curve_plot", "newest_values", "over"]

@@ -40,7 +40,7 @@ from lab.runs.reader import FrameReader
 from lab.runs.shelf import Label, Shelf, ShelfRow, family, read_label, write_label
 from lab.setup import Setup
 from widgets.curve_view import CurveView
-from widgets.curves import OtherRun, SeedBand, Series
+from widgets.curves import OtherRun, SeedBand, Series, over
 from widgets.fields import ChoiceBox
 from widgets.figure_view import FigureView
 from widgets.run_table import RunTable, TableRun
@@ -523,7 +523,7 @@ class RunsPage(QWidget):
         bands: list[SeedBand] = []
         if self.band_box.isChecked():
             for index, group in enumerate(group_by_setting(rows)):
-                made = self._band_of(group, scalar)
+                made = self._band_of(group, scalar, view.spec.x_scalar)
                 if made is None:
                     continue
                 text = self._differing_text(group[0].differing)
@@ -541,15 +541,18 @@ class RunsPage(QWidget):
         view.update_series({})
         self.stack.setCurrentWidget(view)
 
-    def _band_of(self, group: Sequence[ShelfRow], scalar: str) -> Band | None:
-        """The band of runs that differ in the seed alone; None while it is computed, and where there is none."""
+    def _band_of(self, group: Sequence[ShelfRow], scalar: str, x: str) -> Band | None:
+        """The band of runs that differ in the seed alone, over steps or the scalar ``x``.
+
+        None while it is computed, and where there is none.
+        """
         how = self.how_box.currentData()
         read = [self._curves[str(row.path)] for row in one_per_seed(group)]
-        lines = [series.get(scalar) for _, series in read]
+        lines = [(over(series, x) if x else series).get(scalar) for _, series in read]
         curves = [(line[0], line[1]) for line in lines if line is not None and len(line[0])]
         if len(curves) < 2:
             return None
-        key = (how, scalar, *((str(row.path), self._curves[str(row.path)][0]) for row in group))
+        key = (how, scalar, x, *((str(row.path), self._curves[str(row.path)][0]) for row in group))
         if key not in self._bands:
 
             def compute(job: Any) -> Band | None:

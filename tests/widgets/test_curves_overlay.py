@@ -271,3 +271,45 @@ def test_recent_steps_follow_the_cursor_at_once(qtbot):
     view.set_cursor(200)
     (low, high), _ = view.areas[0].view_range()
     assert 80 < low <= 100 and 300 <= high < 320
+
+
+# Over a scalar instead of steps
+
+OVER = replace(SPEC, x_scalar="seen", x_label="data seen")
+
+
+def seeing(count: int = 100, each: float = 64.0, **options) -> dict:
+    """A run whose every step, of those numbered by tens, sees so many data."""
+    found = run(count, **options)
+    steps = np.arange(count, dtype=float) * 10
+    return found | {"seen": (steps, steps * each, None, None)}
+
+
+def test_each_run_lies_over_its_own_values_of_x():
+    wide = OtherRun("wide", "category-3", seeing(each=128.0, shift=2.0))
+    plot = curve_plot(OVER, seeing(), {}, others=[wide])
+    assert check(plot) == [] and plot.x.label == "data seen"
+    assert lines(plot, "model")[0].x.tolist() == (np.arange(100) * 640.0).tolist()
+    assert lines(plot, "category-3")[-1].x.tolist() == (np.arange(100) * 1280.0).tolist()
+    assert all("seen" not in mark.label for mark in plot.marks), "x itself is no curve"
+
+
+def test_the_step_that_is_looked_at_lies_where_the_run_in_sight_has_it():
+    wide = OtherRun("wide", "category-3", seeing(each=128.0))
+    plot = curve_plot(OVER, seeing(), {}, others=[wide], cursor=500)
+    assert values_at(plot, "step 500") == 500 * 64.0
+    past, future = lines(plot, "model")
+    assert past.x[-1] == future.x[0] == 500 * 64.0 and future.opacity < past.opacity
+    # Only what is needed to place it is given of the run in focus beside others.
+    plot = curve_plot(OVER, {"seen": seeing()["seen"]}, {}, others=[wide], cursor=500)
+    assert values_at(plot, "step 500") == 500 * 64.0
+
+
+def test_the_newest_steps_are_as_far_over_x_as_they_are_long():
+    plot = curve_plot(OVER, seeing(), {}, recent=200)
+    assert lines(plot, "model")[0].x[[0, -1]].tolist() == [790 * 64.0, 990 * 64.0]
+
+
+def test_a_run_without_that_scalar_is_drawn_over_its_steps():
+    assert lines(curve_plot(OVER, run(), {}), "model")[0].x[-1] == 990.0
+    assert check(curve_plot(OVER, {}, {})) == []
