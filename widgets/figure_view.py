@@ -502,6 +502,10 @@ class FigureView(QWidget):
         inner_width = max((width - left - sum(lefts) - sum(rights) - _GAP * (columns - 1)) / columns, 8.0)
         inner_height = max((height - top - sum(tops) - sum(bottoms) - _GAP * (rows - 1)) / rows, 8.0)
         most = self._widest_shape() * inner_height
+        # The legend was wrapped for all of the width, which it keeps above a single plot that is narrower.
+        whole = (
+            QRectF(left + sum(lefts), 0.0, inner_width, 0.0) if columns == 1 < inner_width / most else None
+        )
         if inner_width > most:
             left += (inner_width - most) * columns / 2
             inner_width = most
@@ -511,7 +515,8 @@ class FigureView(QWidget):
             y = top + sum(tops[: row + 1]) + sum(bottoms[:row]) + row * (inner_height + _GAP)
             inner = QRectF(round(x), round(y), int(inner_width), int(inner_height))
             cell = inner.adjusted(-lefts[column], -tops[row], rights[column], bottoms[row])
-            area.place(cell, inner)
+            header = QRectF(whole.left(), cell.top(), whole.width(), tops[row]) if whole is not None else None
+            area.place(cell, inner, header)
         self._titles.set_rect(QRectF(0, 0, width, height))
         self._titles.setVisible(bool(self._legend or any(self._row_titles) or any(self._column_titles)))
         self._titles.update()

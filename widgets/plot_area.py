@@ -135,6 +135,7 @@ class PlotArea:
         self._tick_width = 0.0
         self._header_rows: list[list[LegendEntry]] = []
         self._header_width = -1.0
+        self._has_wide_header = False
         self._cell_width = 100.0
         self._legend_key: tuple[object, ...] = ()
         self._message = ""
@@ -195,7 +196,12 @@ class PlotArea:
         else:
             self._canvas.update()
             if note != plot.remark():
+                # A longer note may leave no room beside it. One that is shorter again moves nothing: it would flicker.
+                width, rows = self._header_width, len(self._header_rows)
                 self._header_width = -1.0
+                if width > 0.0:
+                    self._wrap_header(width)
+                    changed = len(self._header_rows) > rows
                 self._header.update()
             if self._bar_key:
                 self._right.update()
@@ -360,8 +366,12 @@ class PlotArea:
             first -= text_size(self._font, self.plot.title)[0] + ENTRY_GAP
         self._header_rows = wrap_legend(entries, self._font, width, first)
 
-    def place(self, cell: QRectF, inner: QRectF) -> None:
-        """Stand here, in the scene: ``inner`` is the inside of the axes, ``cell`` everything."""
+    def place(self, cell: QRectF, inner: QRectF, header: QRectF | None = None) -> None:
+        """Stand here, in the scene: ``inner`` is the inside of the axes, ``cell`` everything.
+
+        ``header`` is where title, legend and note stand, if not just above the axes.
+        """
+        self._has_wide_header = header is not None
         if inner != self.inner or self._canvas.boundingRect().isEmpty():
             self.inner = QRectF(inner)
             self.view_box.setGeometry(inner)
@@ -369,7 +379,9 @@ class PlotArea:
             self._canvas.set_rect(QRectF(0, 0, inner.width(), inner.height()))
             self._space = None
             self.update_ticks()
-        self._header.set_rect(QRectF(cell.left(), cell.top(), cell.width(), inner.top() - cell.top()))
+        self._header.set_rect(
+            header or QRectF(cell.left(), cell.top(), cell.width(), inner.top() - cell.top())
+        )
         # Values at the ends of an axis reach a little beyond it.
         self._left.set_rect(
             QRectF(cell.left(), inner.top() - 8, inner.left() - cell.left(), inner.height() + 16)
@@ -678,7 +690,9 @@ class PlotArea:
         painter.setFont(self._font)
         line = QFontMetricsF(self._font).height()
         note = self.plot.remark() if self.plot.marks else ""
-        left = self.inner.left() if self.inner.width() > 60 else rect.left()
+        first = self.inner.left() if self.inner.width() > 60 and not self._has_wide_header else rect.left()
+        right = rect.right() if self._has_wide_header else self.inner.right()
+        left = first
         if self.show_title and self.plot.title:
             width = text_size(self._font, self.plot.title)[0]
             painter.setPen(self._theme.color("text"))
@@ -690,13 +704,13 @@ class PlotArea:
             width = text_size(self._font, note)[0]
             painter.setPen(self._theme.color("muted"))
             painter.drawText(
-                QRectF(self.inner.right() - width - 1, rect.top() + 1, width, line),
+                QRectF(right - width - 1, rect.top() + 1, width, line),
                 Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextDontClip,
                 note,
             )
         for row, entries in enumerate(self._header_rows):
             paint_legend(painter, entries, self._theme, self._font, left, rect.top() + 1 + row * (line + 2))
-            left = self.inner.left() if self.inner.width() > 60 else rect.left()
+            left = first
 
 
 def vertical_image(table: np.ndarray) -> QImage:

@@ -1,15 +1,18 @@
-"""A slider along the time axis of a film, with its value in words and a button to play; runs on the GUI thread."""
+"""A slider along the time axis of a film, with its value in words, a button to play, and a speed; on the GUI thread."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QHideEvent, QKeyEvent, QMouseEvent, QShowEvent
+from PySide6.QtGui import QAction, QActionGroup, QHideEvent, QKeyEvent, QMouseEvent, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
+    QMenu,
     QSizePolicy,
     QSlider,
     QStyle,
@@ -24,7 +27,18 @@ from widgets.look import current_theme, text_width
 from widgets.marks.ticks import number_text
 
 DEFAULT_RATE = 12.0
-"""Frames per second."""
+"""Frames per second of a film whose time is not in seconds."""
+
+SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+
+MOST_DRAWN = 30
+"""Frames drawn per second of a film in seconds; a quicker one leaves some out."""
+
+HOLD = 0.5
+"""Seconds that the last frame of a film in seconds stays, or a short film would flicker."""
+
+LONGEST_TICK = 0.25
+"""Seconds that a film moves on at once: a window that was busy for longer does not jump."""
 
 
 class JumpSlider(QSlider):
@@ -50,6 +64,9 @@ class JumpSlider(QSlider):
 class TimeSlider(QWidget):
     """Chooses one frame of a film; several views may follow one slider.
 
+    A film whose time is in seconds plays as fast as its times say, any other one at `set_frames_per_second`; `set_speed`
+    is a factor on both.
+
     Arrow keys go frame by frame, Home and End to the ends, Page Up and Page Down a tenth, Space plays.
 
     Signals
@@ -67,11 +84,17 @@ class TimeSlider(QWidget):
         self._times = np.zeros(1)
         self._axis = Axis("Time")
         self._rate = DEFAULT_RATE
+        self._speed = 1.0
         self._playing = False
+        self._advancing = False
+        self._clock = time.monotonic
+        self._ticked = 0.0  # when the film last moved on, by the clock
+        self._place = 0.0  # where it is between two frames, in its own seconds
         self._play = QToolButton(self)
         self._play.setAutoRaise(True)
         self._play.setIconSize(QSize(16, 16))
         self._play.clicked.connect(self._on_play_clicked)
+        self._speed_button = self._make_speed_button()
         self._slider = JumpSlider(Qt.Orientation.Horizontal, self)
         self._slider.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._slider.setMinimumWidth(40)
@@ -83,6 +106,7 @@ class TimeSlider(QWidget):
         layout.setContentsMargins(4, 0, 4, 0)
         layout.setSpacing(6)
         layout.addWidget(self._play)
+        layout.addWidget(self._speed_button)
         layout.addWidget(self._slider, 1)
         layout.addWidget(self._value)
         self._timer = QTimer(self)
@@ -90,6 +114,22 @@ class TimeSlider(QWidget):
         self.setFocusProxy(self._slider)
         self.set_range(self._times, self._axis)
         self._update_button()
+
+    def _make_speed_button(self) -> QToolButton:
+        button = QToolButton(self)
+        button.setAutoRaise(True)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setProperty("role", "speed")
+        menu = QMenu(button)
+        self._speeds = QActionGroup(menu)
+        for speed in SPEEDS:
+            action = self._speeds.addAction(f"{speed:g}×")
+            action.setData(speed)
+            action.setCheckable(True)
+            menu.addAction(action)
+        self._speeds.triggered.connect(self._on_speeds_triggered)
+        button.setMenu(menu)
+        return button
 
     @property
     def index(self) -> int:
@@ -107,9 +147,16 @@ class TimeSlider(QWidget):
         return self._playing
 
     @property
+    def speed(self) -> float:
+        """The factor on how fast the film runs; 1 is real time where its time is in seconds."""
+        return self._speed
+
+    @property
     def frames_per_second(self) -> float:
-        """How fast the film runs."""
-        return self._rate
+        """How fast the film runs, the speed included; of a film in seconds on average."""
+        if self._is_timed:
+            return self._speed * (len(self._times) - 1) / float(self._times[-1] - self._times[0])
+        return min(self._rate * self._speed, 60.0)
 
     def set_range(self, times: Sequence[float] | np.ndarray, axis: Axis) -> None:
         """Choose among these times; the frame that is chosen stays, if there is such a one.
@@ -125,12 +172,16 @@ class TimeSlider(QWidget):
         if axis == self._axis and np.array_equal(new, self._times) and self._value.text():
             return
         self._times, self._axis = new, axis
+        self._is_timed = axis.unit == "s" and len(new) > 1 and bool((np.diff(new) > 0).all())
         self._slider.setRange(0, len(new) - 1)
         self._slider.setPageStep(max(len(new) // 10, 1))
         self._slider.setAccessibleName(axis.title() or "Time")
         self._slider.setToolTip(axis.title())
         self.setEnabled(len(new) > 1)
+        self._place = self.time
         self._show_value()
+        self._update_speed()
+        self._run_timer()
 
     @Slot(int)
     def set_index(self, index: int) -> None:
@@ -138,9 +189,16 @@ class TimeSlider(QWidget):
         self._slider.setValue(index)
 
     def set_frames_per_second(self, rate: float) -> None:
-        """How fast the film runs; from 0.1 to 60."""
+        """How fast a film runs whose time is not in seconds, at speed 1; from 0.1 to 60."""
         self._rate = min(max(float(rate), 0.1), 60.0)
-        self._timer.setInterval(round(1000 / self._rate))
+        self._run_timer()
+
+    def set_speed(self, speed: float) -> None:
+        """Run the film so many times as fast; the nearest of `SPEEDS` is taken."""
+        nearest = min(SPEEDS, key=lambda known: abs(math.log(known) - math.log(max(speed, 1e-6))))
+        self._speed = nearest
+        self._update_speed()
+        self._run_timer()
 
     @Slot(bool)
     def set_playing(self, playing: bool) -> None:
@@ -179,11 +237,31 @@ class TimeSlider(QWidget):
         self._play.setToolTip(words)
         self._play.setAccessibleName(words.removesuffix(" (Space)"))
 
+    def _update_speed(self) -> None:
+        for action in self._speeds.actions():
+            action.setChecked(action.data() == self._speed)
+        self._speed_button.setText(f"{self._speed:g}×")
+        self._speed_button.setToolTip(
+            "How fast the film runs; 1× is real time" if self._is_timed else "How fast the film runs"
+        )
+        self._speed_button.setAccessibleName(f"Speed of the film: {self._speed:g} times")
+
     def _run_timer(self) -> None:
-        if self._playing and self.isVisible():
-            self._timer.start(round(1000 / self._rate))
-        else:
+        if not (self._playing and self.isVisible()):
             self._timer.stop()
+            return
+        interval = self._interval()
+        if not self._timer.isActive():
+            self._ticked = self._clock()
+            self._timer.start(interval)
+        elif self._timer.interval() != interval:
+            self._timer.setInterval(interval)
+
+    def _interval(self) -> int:
+        """Milliseconds between two looks at the clock."""
+        rate = self.frames_per_second
+        # A slow film in seconds is looked at more often than it moves, so that no tick is a long one.
+        return round(1000 / (min(max(rate, 10.0), MOST_DRAWN) if self._is_timed else rate))
 
     @Slot()
     def _on_play_clicked(self) -> None:
@@ -191,13 +269,33 @@ class TimeSlider(QWidget):
 
     @Slot(int)
     def _on_slider_value_changed(self, index: int) -> None:
+        if not self._advancing:
+            self._place = self.time
         self._show_value()
         self.index_changed.emit(index)
 
+    @Slot(QAction)
+    def _on_speeds_triggered(self, action: QAction) -> None:
+        self.set_speed(action.data())
+
     @Slot()
     def _on_timer_timeout(self) -> None:
-        if not self._slider.isSliderDown() and len(self._times) > 1:
+        now = self._clock()
+        elapsed, self._ticked = min(now - self._ticked, LONGEST_TICK), now
+        if self._slider.isSliderDown() or len(self._times) < 2:
+            return
+        if not self._is_timed:
             self._slider.setValue((self.index + 1) % len(self._times))
+            return
+        first, last = float(self._times[0]), float(self._times[-1])
+        self._place += elapsed * self._speed
+        if self._place >= last + HOLD * self._speed:
+            self._place = first
+        self._advancing = True
+        try:
+            self._slider.setValue(int(np.searchsorted(self._times, self._place, "right")) - 1)
+        finally:
+            self._advancing = False
 
     def eventFilter(self, watched: object, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
@@ -228,4 +326,4 @@ class TimeSlider(QWidget):
         self._run_timer()
 
 
-__all__ = ["DEFAULT_RATE", "JumpSlider", "TimeSlider"]
+__all__ = ["DEFAULT_RATE", "SPEEDS", "JumpSlider", "TimeSlider"]

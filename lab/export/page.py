@@ -289,7 +289,8 @@ class _Composer:
             [plain(key[2]) for key in entries],
             loc="outside lower center",
             ncols=-(-len(entries) // rows),
-            borderaxespad=0.0,
+            # The layout leaves room for it, and it would stand on the very edge of the page.
+            borderaxespad=0.25,
             borderpad=0.1,
             framealpha=1.0,
         )

@@ -41,7 +41,9 @@ from widgets.curves import curve_plot
 from widgets.figure_view import FigureView
 from widgets.marks import ARTISTS, make_artist
 from widgets.marks.limits import CalmRange, Extent
+from widgets.marks.space import text_size
 from widgets.marks.ticks import axis_ticks, linear_ticks, number_text
+from widgets.plot_area import ENTRY_GAP, entry_width
 from widgets.theme import load_theme
 
 X = np.linspace(0.0, 10.0, 200)
@@ -365,6 +367,37 @@ def test_a_long_legend_makes_room_for_itself(qtbot):
     view.set_figure(plane(*lines))
     assert not near(picture(view), load_theme("light").role_hex("text"), 60).any()
     assert view.areas[0].inner.height() > 80
+
+
+def spare(view: FigureView) -> float:
+    """Pixels between the first row of the legend above a plot and the note at its end."""
+    area = view.areas[0]
+    taken = sum(entry_width(entry, area._font) + ENTRY_GAP for entry in area._header_rows[0])
+    header = area._header.boundingRect()
+    left = header.left() if area._has_wide_header else area.inner.left()
+    right = header.right() if area._has_wide_header else area.inner.right()
+    return float(right - text_size(area._font, area.plot.remark())[0] - left - taken)
+
+
+@pytest.mark.parametrize("size", [(620, 170), (400, 400), (900, 250)])
+def test_legend_and_note_keep_clear_of_each_other_above_a_plane_that_does_not_fill_its_view(qtbot, size):
+    view = shown(qtbot, FigureView(), *size)
+    lines = tuple(Lines(X, np.sin(X + i), label=f"label number {i}", role="data") for i in range(4))
+    x, y = Axis("x", limits=(-2.0, 2.0)), Axis("y", limits=(-1.0, 1.0))
+    view.set_figure(Plot(lines, x, y, equal=True, note="a note that says a few words"))
+    assert spare(view) > 0
+
+
+def test_a_note_that_grows_pushes_the_legend_into_another_row(qtbot):
+    view = shown(qtbot, FigureView(), 400, 300)
+    lines = tuple(Lines(X, np.sin(X + i), label=f"label {i}", role="data") for i in range(3))
+    view.set_figure(plane(*lines, note="short"))
+    before = view.areas[0].inner
+    view.set_figure(plane(*lines, note="a note that says a few more words than that"))
+    assert spare(view) > 0 and view.areas[0].inner.top() > before.top()
+    grown = view.areas[0].inner
+    view.set_figure(plane(*lines, note="short"))
+    assert view.areas[0].inner == grown, "a note that changes from frame to frame must not let the plot jump"
 
 
 # Newer figures

@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QToolButton, QWidget
 
 from engines.figures import Axis
-from widgets.time_slider import JumpSlider, TimeSlider
+from widgets.time_slider import DEFAULT_RATE, SPEEDS, JumpSlider, TimeSlider
 
 
 @pytest.fixture
@@ -148,3 +148,102 @@ def test_space_in_the_slider_is_not_taken_by_the_windows_shortcut(qtbot) -> None
     other.setFocus()
     QTest.keyClick(other, Qt.Key.Key_Space)
     assert taken, "elsewhere in the window the shortcut still works"
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    def __init__(self, slider: TimeSlider) -> None:
+        self.slider, self.now = slider, 100.0
+        slider._clock = lambda: self.now
+
+    def tick(self, seconds: float, times: int = 1) -> None:
+        """Let that much time pass, and the film move on, so many times."""
+        for _ in range(times):
+            self.now += seconds
+            self.slider._on_timer_timeout()
+
+
+@pytest.fixture
+def film(slider):
+    """A slider along two seconds of a film of 50 frames a second, which is moved by hand."""
+    slider.set_range(np.arange(101) / 50, Axis("t", "s"))
+    clock = Clock(slider)
+    slider.set_playing(True)
+    slider._timer.stop()
+    return clock
+
+
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_a_film_in_seconds_plays_in_its_own_time_and_as_many_times_as_fast(slider, film, speed):
+    slider.set_speed(speed)
+    slider._timer.stop()
+    film.tick(0.01, 40)
+    assert slider.time == pytest.approx(0.4 * speed, abs=0.02)
+    assert slider.frames_per_second == pytest.approx(50 * speed)
+
+
+def test_a_film_in_seconds_goes_on_from_where_the_hand_leaves_it(slider, film):
+    film.tick(0.1, 5)
+    slider.set_index(80)
+    film.tick(0.1, 2)
+    assert slider.time == pytest.approx(1.8, abs=0.03)
+
+
+def test_the_last_frame_of_a_film_in_seconds_stays_a_moment_before_it_begins_again(slider, film):
+    heard = noted(slider)
+    film.tick(0.1, 24)
+    assert slider.index == 100
+    film.tick(0.1, 2)
+    assert slider.index < 10 and heard == sorted(heard[:-1]) + heard[-1:], (
+        "forwards, and once to the beginning"
+    )
+
+
+def test_a_window_that_was_busy_does_not_let_a_film_in_seconds_jump(slider, film):
+    film.tick(0.1)
+    film.tick(1.5)
+    assert 0.1 < slider.time < 0.5
+
+
+def test_times_that_are_uneven_are_kept(slider, film):
+    slider.set_range(np.array([0.0, 0.1, 1.0, 1.1]), Axis("t", "s"))
+    slider._timer.stop()
+    seen = []
+    for _ in range(10):
+        film.tick(0.1)
+        seen.append(slider.index)
+    assert seen.count(1) >= 8, "the second frame stays until the time of the third"
+
+
+def test_a_film_that_is_not_in_seconds_keeps_its_rate_times_the_speed(slider):
+    assert slider.frames_per_second == DEFAULT_RATE
+    slider.set_speed(2.0)
+    assert slider.frames_per_second == 2 * DEFAULT_RATE
+    slider.set_range(np.linspace(1, 0, 20), Axis("t", "s"))
+    assert slider.frames_per_second == 2 * DEFAULT_RATE, "a time that runs backwards is none to play by"
+    slider.set_frames_per_second(60)
+    slider.set_speed(4.0)
+    assert slider.frames_per_second == 60, "no screen shows more"
+
+
+def test_the_speed_is_chosen_from_a_menu_beside_the_play_button(slider):
+    play, speed = slider.findChildren(QToolButton)
+    assert speed.text() == "1×" and play.geometry().right() < speed.geometry().left()
+    actions = speed.menu().actions()
+    assert [action.data() for action in actions] == list(SPEEDS)
+    assert [action.data() for action in actions if action.isChecked()] == [1.0]
+    actions[1].trigger()
+    assert slider.speed == 0.25 and speed.text() == "0.25×"
+    assert [action.data() for action in actions if action.isChecked()] == [0.25]
+    assert "0.25" in speed.accessibleName()
+    slider.set_range(np.arange(3.0), Axis("Time", "s"))
+    assert "real time" in speed.toolTip()
+    slider.set_range(np.arange(3.0), Axis("step"))
+    assert "real time" not in speed.toolTip()
+
+
+def test_a_speed_that_is_not_offered_becomes_the_nearest(slider):
+    for wanted, taken in ((0.0, 0.1), (1.2, 1.0), (3.0, 4.0), (100.0, 4.0)):
+        slider.set_speed(wanted)
+        assert slider.speed == taken
