@@ -360,7 +360,7 @@ def probe(
     """
     start, along = policy.vector(theta_old), policy.vector(step)
     if curvature is None:
-        curvature = _metric_of(policy, observations, start, [along])[0, 0]
+        curvature = inner_products(policy, observations, start, [along])[0, 0]
     f = np.asarray(fractions, np.float64)
     old = _distribution(policy, observations, start)
     rows = [_measured(policy, observations, surrogate, old, start + x * along)[:3] for x in f.tolist()]
@@ -421,7 +421,7 @@ def probe_plane(
     """
     start = policy.vector(theta_old)
     axes = [policy.vector(gradient), policy.vector(step)]
-    metric = _metric_of(policy, observations, start, axes)
+    metric = inner_products(policy, observations, start, axes)
     scales = [math.sqrt(2.0 * delta / g) if g > 0.0 else 0.0 for g in np.diag(metric).tolist()]
     first, second = (scale * axis for scale, axis in zip(scales, axes, strict=True))
     old = _distribution(policy, observations, start)
@@ -481,8 +481,8 @@ def _measured(
     return float(surrogate(policy, new)), float(kl.mean()), float(kl.max()), new
 
 
-def _metric_of(policy: Policy, observations: Tensor, theta: Tensor, axes: list[Tensor]) -> np.ndarray:
-    """a_i^T A a_j of the axes, A at theta on these states."""
+def inner_products(policy: Policy, observations: Tensor, theta: Tensor, axes: list[Tensor]) -> np.ndarray:
+    """a_i^T A a_j of the axes (P,), A at theta (P,) averaged over these states, without damping."""
     linearisation = Linearisation(policy, observations, theta)
     changes = [linearisation.forward(axis) for axis in axes]
     metric = [policy.metric(linearisation.parameters, change) for change in changes]
