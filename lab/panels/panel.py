@@ -881,12 +881,23 @@ class Panel(QWidget):
         if run is self.run:
             self.run = None
 
-    def act(self, action: Action) -> None:
-        """Send a request of the hand to the run, if there is one; it acts on the present."""
-        if self.session is not None and self.state in ("starting", "running", "paused"):
-            self.past.go_live()
-            self.session.act(action)
-            self._version += 1
+    def act(self, action: Action) -> int | None:
+        """Send a request of the hand to the run, if there is one; it acts on the present.
+
+        Returns the number under which it is answered, see `take_answer`; None where there is nobody to answer.
+        """
+        if self.session is None or self.state not in ("starting", "running", "paused"):
+            return None
+        self.past.go_live()
+        self._version += 1
+        return self.session.act(action)
+
+    def take_answer(self, run: ActiveRun, answer: m.Answer) -> None:
+        """A run answered a command, or refused it, which is told already; for subclasses that asked for something."""
+
+    def take_file(self, path: Path) -> bool:
+        """Open a file of this paper's own kind that was dropped on the window; False where it is none."""
+        return False
 
     # --- the past  ----------
 
@@ -1108,6 +1119,7 @@ class Panel(QWidget):
         for answer in updates.answers:
             if answer.error and answer.number != run.start_number and run.session.failure is None:
                 self.post("error", answer.error, key="answer")
+            self.take_answer(run, answer)
         for note in updates.notes:
             self.post(note.kind, note.text)
         if updates.failure is not None:
@@ -1254,7 +1266,9 @@ class Panel(QWidget):
                 # Beside others a run's colour says which run it is, for the one in focus as well.
                 focused = OtherRun(self.run.name, self.run.role, series, FOCUSED_WIDTH)
                 dock.view.set_others([*others, focused])
-                own = {scalar: series[scalar] for scalar, _, _ in dock.view.spec.rules if scalar in series}
+                # Not drawn as curves: where rules lie, and where the cursor stands.
+                needed = (*(scalar for scalar, _, _ in dock.view.spec.rules), dock.view.spec.x_scalar)
+                own = {scalar: series[scalar] for scalar in needed if scalar in series}
             else:
                 dock.view.set_others([])
             dock.view.set_cursor(self.past.step)

@@ -814,6 +814,8 @@ class MainWindow(QMainWindow):
         elif kind == ".zip" and panel is not None and (page := panel.show_runs()) is not None:
             self.tabs.setCurrentIndex(RUNS)
             page.take_zip(Path(path))
+        elif panel is not None and panel.take_file(Path(path)):
+            self.tabs.setCurrentIndex(PICTURES)
         elif (
             panel is not None and panel.form is not None and "path" in type(panel.form.values()).model_fields
         ):

@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(
         (["run", "diffusion", "--set", "beta=banana"], "betas or beta_1"),
         (["run", "diffusion", "--set", "schedule=banana"], "geometric, binomial, learned, drawn"),
         (["run", "difusion"], "did you mean diffusion?"),
-        (["run", "trpo"], "not built yet"),
+        (["run", "gmmn"], "not built yet"),
         (["run", "diffusion", "--preset", "banana"], "swiss-roll"),
         (["run", "diffusion", "--seconds", "-1"], "give seconds above 0"),
         (["run", "diffusion", "--device", "abacus"], "choose one of auto, cuda, mps, cpu"),

@@ -135,7 +135,7 @@ def sentence_of(text: str) -> str:
     [
         ("", "begins with"), ("hello", "begins with"), ("http://toy?seed=1", "begins with"), ("lab:/toy", "begins with"),
         ("lab://", "names no paper"), ("lab://?seed=1", "names no paper"), ("lab://../..?seed=1", "names no paper"),
-        ("lab://" + "t" * 100_000, "names no paper"), ("lab://toi?seed=1", "did you mean toy"), ("lab://trpo", "not built"),
+        ("lab://" + "t" * 100_000, "names no paper"), ("lab://toi?seed=1", "did you mean toy"), ("lab://gmmn", "not built"),
         ("lab://toy?preset=none", "choose one of demo, long"), ("lab://toy?sede=1", "did you mean seed"),
         ("lab://toy?" + "x" * 100_000 + "=1", "no setting"), ("lab://toy?seed=one", "not a whole number"),
         ("lab://toy?seed=-1", "seed=-1"), ("lab://toy?seed=" + "9" * 10_000, "seed="), ("lab://toy?seed=", "seed="),
