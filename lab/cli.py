@@ -168,6 +168,12 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=arguments.seconds, default=8.0, metavar="S", help="length of each interleaved part"
     )
     command.add_argument("--rounds", type=arguments.count, default=3, metavar="N")
+    command.add_argument(
+        "--peer",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="engines: measure a public implementation beside, if it is installed (auto), in any case, or not at all",
+    )
     command.add_argument("--json", action="store_true")
     command.set_defaults(call=_bench)
 

@@ -29,6 +29,7 @@ from lab.runs.messages import KEYFRAME_SPACE, RunSpec
 from lab.runs.session import Session
 
 if TYPE_CHECKING:
+    from engines.engine import Engine
     from lab.panels.panel import Panel
     from lab.window.application import Application
 
@@ -344,24 +345,24 @@ def bench_start(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def bench_engines(options: argparse.Namespace) -> dict[str, Any]:
-    """Bare steps per second of an engine, and what each of its pictures costs."""
+    """How fast an engine is, by the benchmark of its own where it has one, and what each of its pictures costs."""
     import torch
 
     from engines import device as devices
 
     paper, method, values = _chosen(options)
+    if options.peer == "yes" and not method.bench:
+        raise InputError(f"Nothing is measured beside the engine of '{paper.id}': leave out --peer yes.")
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
     device = devices.choose("auto")
+    measured = {}
+    if method.bench:
+        preset = find_preset(method.presets, options.preset) if options.preset else None
+        measured = papers.resolve(method.bench)(preset, options.seconds, options.rounds, options.peer)
     engine = papers.resolve(method.engine)(method.config.build(values), device)
-    for _ in range(20):
-        engine.step()
-    rates = []
-    for _ in range(options.rounds):
-        began, count = time.perf_counter(), 0
-        while time.perf_counter() - began < options.seconds:
-            engine.step()
-            count += 1
-        rates.append(count / (time.perf_counter() - began))
+    if not method.bench:
+        measured = _update_rate(engine, options.seconds, options.rounds)
+    engine.step()
     pictures = {}
     for name in method.figure_names():
         engine.figures([name])
@@ -372,7 +373,23 @@ def bench_engines(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "paper": paper.id,
         "device": devices.description(device),
+        **measured,
+        "picture_ms": pictures,
+    }
+
+
+def _update_rate(engine: Engine, seconds: float, rounds: int) -> dict[str, Any]:
+    """Steps per second of the engine alone."""
+    for _ in range(20):
+        engine.step()
+    rates = []
+    for _ in range(rounds):
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            engine.step()
+            count += 1
+        rates.append(count / (time.perf_counter() - began))
+    return {
         "steps_per_s": round(statistics.median(rates), 2),
         "all_steps_per_s": [round(rate, 2) for rate in rates],
-        "picture_ms": pictures,
     }

@@ -92,9 +92,10 @@ def _extras() -> list[Finding]:
     for what, module, extra in (
         ("MP4 films", "imageio_ffmpeg", "video"),
         ("TensorBoard files", "tensorboard", "tensorboard"),
+        ("Benchmarks beside sb3-contrib", "sb3_contrib", "bench"),
     ):
         there = importlib.util.find_spec(module) is not None
-        detail = "can be written" if there else f"not installed; pip install 'paperlab[{extra}]' adds them"
+        detail = "there" if there else f"not installed; pip install 'paperlab[{extra}]' adds them"
         findings.append(Finding(what, True, detail))
     return findings
 
