@@ -6,6 +6,7 @@ The window builds its forms, lists and docks from a `Method`; only workers impor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engines.config import Preset, Settings
 from engines.figures import CurveSpec, FigureSpec
@@ -13,7 +14,15 @@ from engines.figures import CurveSpec, FigureSpec
 
 @dataclass(frozen=True)
 class Action:
-    """A request of the hand. Subclasses are frozen dataclasses of plain data, one per gesture."""
+    """A request of the hand. Subclasses are frozen dataclasses of plain data, one per gesture.
+
+    Class attributes
+    ----------------
+    is_noted : bool
+        Whether it is a mark on the run's time line; not where a drag would leave hundreds that mean nothing later.
+    """
+
+    is_noted: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from engines.config import Preset, Settings, setting
 from engines.engine import Engine, stream
 from engines.errors import InputError, StepError
 from engines.figures import Axis, CurveSpec, Figure, FigureSpec, Film, Lines, Plot, Scatter
-from engines.method import Action, Method
+from engines.method import Action, Method, Question
 
 
 class ToySettings(Settings):
@@ -72,6 +72,18 @@ class MoveTo(Action):
     """Put the parameter somewhere."""
 
     value: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Nudge(MoveTo):
+    """The same in the middle of a drag."""
+
+    is_noted = False
+
+
+@dataclass(frozen=True)
+class WhereIs(Question):
+    """Ask where the parameter is."""
 
 
 TOY = Method(
@@ -136,6 +148,8 @@ class ToyEngine(Engine):
         return scalars | {"step_size": self.config.step_size}
 
     def act(self, action: Action) -> Mapping[str, Any] | None:
+        if isinstance(action, WhereIs):
+            return {"where": self._parameter.tolist()}
         if not isinstance(action, MoveTo):
             return super().act(action)
         if len(action.value) != self.config.dimension:

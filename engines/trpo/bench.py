@@ -41,8 +41,8 @@ SAME_WORK = {
 }
 """What sb3-contrib's TRPO does whatever the preset says: a critic, standardised advantages, the whole batch."""
 
-SHRINK, BACKTRACKS = 0.5, 10
-"""Of the line search, as `engines.trpo.trust_region.update` has them unless told otherwise."""
+BACKTRACKS = 10
+"""Steps that the line search tries at most, as `engines.trpo.trust_region.update` has it unless told otherwise."""
 
 DRAWN = 4096
 """Random actions that are drawn before the clock starts, and taken in turns."""
@@ -179,6 +179,7 @@ def _bench_one(preset: Preset, seconds: float, rounds: int, with_peer: bool) -> 
 _COMPARED = (
     *("batch_steps", "layers", "units", "gamma", "lambda_", "critic", "critic_epochs", "critic_step_size"),
     *("standardise", "delta", "cg_iterations", "damping", "fisher_fraction", "initial_log_std"),
+    "shrink",
     "scale_observations",
 )
 
@@ -282,7 +283,7 @@ def sb3_model(settings: TrpoSettings, seed: int, environments: int, *, processes
             gamma=settings.gamma,
             cg_max_steps=settings.cg_iterations,
             cg_damping=settings.damping,
-            line_search_shrinking_factor=SHRINK,
+            line_search_shrinking_factor=settings.shrink,
             line_search_max_iter=BACKTRACKS,
             n_critic_updates=settings.critic_epochs,
             gae_lambda=settings.lambda_,

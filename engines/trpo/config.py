@@ -388,6 +388,7 @@ class WhatIf(Action):
         Of the full step: 0 is the policy before it, 1 the edge of the trust region by the quadratic model.
     """
 
+    is_noted = False
     update: int | None
     fraction: float = 1.0
 

@@ -195,7 +195,8 @@ class Worker:
                     return answer
                 if self._keeper is not None:
                     self._keeper.touch()
-                self._record("action", action=type(command.action).__name__)
+                if command.action.is_noted:
+                    self._record("action", action=type(command.action).__name__)
                 self._due = dict.fromkeys(self._due, 0.0)
                 self._publish_pictures()
                 return answer

@@ -30,7 +30,7 @@ from lab.runs.hosts import ThreadHost, Where, WorkerPool
 from lab.runs.lock import is_held
 from lab.runs.session import RunFailed, Session
 from tests.lab.watching import PATIENCE, Begin, Watched, direct, recorded, spec
-from tests.toy import MoveTo, ToyEngine
+from tests.toy import MoveTo, Nudge, ToyEngine, WhereIs
 
 ROOT = Path(__file__).parents[2]
 
@@ -456,6 +456,28 @@ def test_a_step_that_cannot_be_done_pauses_with_its_sentence_and_can_be_tried_ag
     folder = RunFolder(tmp_path / "run")
     assert session.step == 10 and folder.damage() == []
     assert folder.metrics().steps.tolist() == list(range(1, 11))
+
+
+@both
+def test_questions_and_drags_leave_no_mark_and_questions_no_trace(begin: Begin, where: Where, tmp_path: Path):
+    run = begin(where, spec(tmp_path / "run", paused=True))
+    session = run.session
+    run.start()
+    run.train(5)
+    kept = RunFolder(tmp_path / "run").newest_state()[1]["parameter"].tolist()
+    asked = run.do(session.act(WhereIs()))
+    assert asked.payload == {"where": kept} and asked.step == 5
+    run.do(session.act(Nudge((0.0, 3.0, 4.0))))
+    assert run.do(session.act(WhereIs())).payload == {"where": [0.0, 3.0, 4.0]}
+    run.do(session.act(MoveTo((3.0, 0.0, 4.0))))
+    run.drain()
+    assert [mark.kind for mark in run.seen.marks] == ["action"]
+    run.do(session.act(Nudge((0.0, 6.0, 8.0))))
+    run.end()
+    folder = RunFolder(tmp_path / "run")
+    assert [event["action"] for event in folder.events()[0] if event["kind"] == "action"] == ["MoveTo"]
+    # A drag is kept like any other move.
+    assert folder.newest_state()[1]["parameter"].tolist() == [0.0, 6.0, 8.0]
 
 
 @pytest.mark.parametrize("fault", [0, 3])
