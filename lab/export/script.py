@@ -783,7 +783,7 @@ class _Script:
             left = 0.4 * self.style.font_size / 72.0 / self.style.width_in
             self._call("fig.suptitle", _text(header), f'x={_short(left)}, ha="left"')
         for legend in self.page.legends:
-            look = "borderaxespad=0, borderpad=0.1, framealpha=1"
+            look = "borderaxespad=0.25, borderpad=0.1, framealpha=1"
             columns = legend._ncols  # type: ignore[attr-defined]
             self._call("fig.legend", 'loc="outside lower center"', f"ncols={columns}", look)
         if self.style.text == "outlines":
