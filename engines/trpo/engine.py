@@ -446,13 +446,17 @@ class TrpoEngine(Engine):
         held = self.hand.what_if
         return {"updates": list(self.memory.updates), "what_if": None if held is None else list(held)}
 
+    def looked_at(self) -> tuple[Remembered | None, float | None]:
+        """The update that is looked at, the newest unless the hand holds another, and the fraction that it holds."""
+        if self.hand.what_if is None:
+            return self.memory.newest, None
+        update, fraction = self.hand.what_if
+        return self.memory.nearest(update), fraction
+
     def what_if_weights(self) -> Weights | None:
         """The policy that the hand looks at; None when it looks at none."""
-        if self.hand.what_if is None:
-            return None
-        number, fraction = self.hand.what_if
-        remembered = self.memory.nearest(number)
-        if remembered is None:
+        remembered, fraction = self.looked_at()
+        if remembered is None or fraction is None:
             return None
         report = remembered.report
         theta = report.theta_old + np.asarray(fraction * report.step, report.theta_old.dtype)

@@ -187,16 +187,8 @@ def _actions(engine: TrpoEngine) -> Figure:
 # --- the step  ----------
 
 
-def _looked_at(engine: TrpoEngine) -> tuple[Remembered | None, float | None]:
-    """The update that is looked at, and the fraction that the hand holds, if it does."""
-    if engine.hand.what_if is not None:
-        update, fraction = engine.hand.what_if
-        return engine.memory.nearest(update), fraction
-    return engine.memory.newest, None
-
-
 def _step(engine: TrpoEngine) -> Figure:
-    remembered, fraction = _looked_at(engine)
+    remembered, fraction = engine.looked_at()
     if remembered is None:
         return _empty("The step", NOT_YET)
     report = remembered.report
@@ -302,7 +294,7 @@ def _on_device(engine: TrpoEngine, remembered: Remembered) -> tuple[Tensor, Surr
 
 
 def _plane(engine: TrpoEngine) -> Figure:
-    remembered, fraction = _looked_at(engine)
+    remembered, fraction = engine.looked_at()
     if remembered is None:
         return _empty("Plane", NOT_YET)
     report = remembered.report
@@ -430,7 +422,7 @@ def _way(engine: TrpoEngine, observations: Tensor, report: Report, plane: Plane)
 
 
 def _residuals(engine: TrpoEngine) -> Figure:
-    remembered, _ = _looked_at(engine)
+    remembered, _ = engine.looked_at()
     if remembered is None or not len(remembered.report.residuals):
         return _empty("Conjugate gradients", NOT_YET if remembered is None else "This rule needs none.")
     marks: list[Mark] = []

@@ -54,7 +54,6 @@ class DiffusionPanel(Panel):
         layout.setContentsMargins(12, 6, 12, 0)
         layout.setSpacing(4)
         self._brushes = QActionGroup(strip)
-        self._tool_buttons: list[QToolButton] = []
         for name, text, icon_name, tip in (
             (
                 "paint",
@@ -72,7 +71,7 @@ class DiffusionPanel(Panel):
             button = QToolButton(strip)
             button.setDefaultAction(action)
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            self._tool_buttons.append(button)
+            self.tool_buttons.append(button)
             set_icon(action, icon_name, self.services.themes)
             layout.addWidget(button)
         self._brushes.actions()[0].setChecked(True)
@@ -90,20 +89,20 @@ class DiffusionPanel(Panel):
         layout.addWidget(label)
         layout.addWidget(self._brush_size)
         layout.addSpacing(8)
-        self._clear = self._button(strip, "Clear r(x)", "trash", "Remove what was painted and dropped")
+        self._clear = self.tool_button(strip, "Clear r(x)", "trash", "Remove what was painted and dropped")
         self._clear.clicked.connect(self._on_clear_clicked)
         layout.addWidget(self._clear)
-        self._next = self._button(strip, "Next image", "chevron-right", "In-paint another held-out image")
+        self._next = self.tool_button(strip, "Next image", "chevron-right", "In-paint another held-out image")
         self._next.clicked.connect(self._on_next_clicked)
         self._next.hide()
         layout.addWidget(self._next)
         layout.addStretch(1)
-        self._own = self._button(
+        self._own = self.tool_button(
             strip, "Draw your data", "pencil", "Draw points with the brush and train on them"
         )
         self._own.clicked.connect(self._on_own_clicked)
         layout.addWidget(self._own)
-        self._use = self._button(
+        self._use = self.tool_button(
             strip, "Train on these points", "check", "Use the drawn points as data and begin"
         )
         self._use.setProperty("kind", "primary")
@@ -113,15 +112,6 @@ class DiffusionPanel(Panel):
         layout.addWidget(self._use)
         return strip
 
-    def _button(self, parent: QWidget, text: str, icon_name: str, tip: str) -> QToolButton:
-        button = QToolButton(parent)
-        button.setText(text)
-        button.setToolTip(tip)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        set_icon(button, icon_name, self.services.themes)
-        self._tool_buttons.append(button)
-        return button
-
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._fit_tools()
@@ -129,11 +119,11 @@ class DiffusionPanel(Panel):
     def _fit_tools(self) -> None:
         """Leave the words away where there is no room for all of them: cut ones say less than icons."""
         need, words = 0, Qt.ToolButtonStyle.ToolButtonTextBesideIcon
-        for button in self._tool_buttons:
+        for button in self.tool_buttons:
             button.setToolButtonStyle(words)
             need += 0 if button.isHidden() else button.sizeHint().width() + 4
         if need + self._brush_size.width() + 90 > self.width():
-            for button in self._tool_buttons:
+            for button in self.tool_buttons:
                 if button is not self._use:
                     button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from PySide6.QtCore import QByteArray, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QUndoStack
-from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from assets import read_text
 from engines.config import Preset, Settings
@@ -52,6 +52,7 @@ from lab.window.jobs import Jobs
 from widgets.curve_view import CurveView
 from widgets.curves import OtherRun
 from widgets.figure_view import FigureView
+from widgets.icons import set_icon
 from widgets.run_strip import RunStrip, StripRun
 from widgets.settings_form import SettingsForm
 from widgets.text_page import TextPage
@@ -226,6 +227,7 @@ class Panel(QWidget):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
+        self.tool_buttons: list[QToolButton] = []
         self.tools = self.make_tools(page)
         if self.tools is not None:
             layout.addWidget(self.tools)
@@ -330,6 +332,16 @@ class Panel(QWidget):
         for row in (top, bottom):
             for group in row:
                 group[0].raise_()
+
+    def tool_button(self, parent: QWidget, text: str, icon_name: str, tip: str) -> QToolButton:
+        """A button for the strip of tools, icon and words; it is one of `tool_buttons` then."""
+        button = QToolButton(parent)
+        button.setText(text)
+        button.setToolTip(tip)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        set_icon(button, icon_name, self.services.themes)
+        self.tool_buttons.append(button)
+        return button
 
     def view(self, name: str) -> FigureView:
         """The view of one of the engine's pictures."""

@@ -26,7 +26,6 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QStyle,
     QStyleOptionSlider,
-    QToolButton,
     QWidget,
 )
 
@@ -40,7 +39,6 @@ from lab.panels.panel import Panel
 from lab.runs import messages as m
 from widgets.fields import ChoiceBox
 from widgets.figure_view import FigureView
-from widgets.icons import set_icon
 from widgets.look import current_theme, text_width
 from widgets.time_slider import JumpSlider
 
@@ -131,23 +129,22 @@ class TrpoPanel(Panel):
         self._fraction.valueChanged.connect(self._on_fraction_value_changed)
         self._fraction_label = QLabel(strip)
         self._fraction_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._buttons: list[QToolButton] = []
-        self._newest = self._button(
+        self._newest = self.tool_button(
             strip, "Newest", "live", "End the what-if step: show the newest policy again"
         )
         self._newest.clicked.connect(self._on_newest_clicked)
-        self._keep = self._button(
+        self._keep = self.tool_button(
             strip,
             "Keep as fork",
             "fork",
             "Train a second run that goes on with the what-if policy, beside this one",
         )
         self._keep.clicked.connect(self._on_keep_clicked)
-        self._save = self._button(
+        self._save = self.tool_button(
             strip, "Save policy…", "export", "Write the policy that is played, the what-if one or the newest"
         )
         self._save.clicked.connect(self._on_save_clicked)
-        self._open = self._button(
+        self._open = self.tool_button(
             strip,
             "Open policy…",
             "folder",
@@ -165,15 +162,6 @@ class TrpoPanel(Panel):
         layout.addWidget(self._open)
         return strip
 
-    def _button(self, parent: QWidget, text: str, icon_name: str, tip: str) -> QToolButton:
-        button = QToolButton(parent)
-        button.setText(text)
-        button.setToolTip(tip)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        set_icon(button, icon_name, self.services.themes)
-        self._buttons.append(button)
-        return button
-
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._fit_tools()
@@ -182,12 +170,12 @@ class TrpoPanel(Panel):
         """Leave the words of buttons away, the last ones first, until the slider has room."""
         if self.tools is None:
             return
-        for button in self._buttons:
+        for button in self.tool_buttons:
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         room = self.width() - 24 - self._what_if_label.sizeHint().width() - self._update_box.width()
         room -= self._fraction_label.minimumWidth() + 170
         for button in (self._open, self._save, self._newest, self._keep):
-            if sum(each.sizeHint().width() + 4 for each in self._buttons) <= room:
+            if sum(each.sizeHint().width() + 4 for each in self.tool_buttons) <= room:
                 return
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
 
