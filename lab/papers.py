@@ -70,6 +70,8 @@ _BUILT_IN = (
         2015,
         "ICML",
         "1502.05477",
+        method="engines.trpo.config:METHOD",
+        panel="lab.panels.trpo:TrpoPanel",
     ),
     Paper(
         "gmmn",

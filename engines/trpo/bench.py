@@ -3,6 +3,10 @@
 Everything is measured in turns within one run, each turn with a policy that begins anew: simulations reset more often
 while a policy is bad, and so every part has the same share of resets. Bare stepping is the limit of what any method can
 reach on this machine: random actions, nothing computed, on as many threads or processes as there are cores.
+
+Network, batch, passes and minibatches of the critic are alike. What differs: ours plays whole episodes in one process for
+each core, and fits the critic while the policy is updated; sb3-contrib steps its environments in turns, in one process or
+in several, whichever is faster.
 """
 
 from __future__ import annotations
@@ -200,7 +204,8 @@ def _ours(settings: TrpoSettings, number: int, seconds: float) -> Turn:
 
     engine = TrpoEngine(settings.model_copy(update={"seed": settings.seed + number}), torch.device("cpu"))
     try:
-        # The first update, which also fills caches and starts threads, does not count.
+        # The first update, which also fills caches and starts threads, does not count; nor does the start of processes.
+        engine.arena.wait_for_processes()
         engine.step()
         first, episodes = engine.environment_steps, 0.0
         began = time.perf_counter()
@@ -210,7 +215,7 @@ def _ours(settings: TrpoSettings, number: int, seconds: float) -> Turn:
             if now - began >= seconds:
                 return Turn(engine.environment_steps - first, episodes, now - began)
     finally:
-        engine.arena.close()
+        engine.close()
 
 
 # --- sb3-contrib  ----------

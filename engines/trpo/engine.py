@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from engines.errors import InputError
 from engines.figures import Figure
 from engines.method import Action
 from engines.trpo import pictures
+from engines.trpo.actors import Actor
 from engines.trpo.config import METHOD, GivePolicy, GiveUpdates, SetPolicy, TrpoSettings, WhatIf
 from engines.trpo.critic import Critic, Scale, move_inputs, raw_layers
 from engines.trpo.environments import Environment
@@ -34,7 +36,7 @@ from engines.trpo.estimators import (
     standardised,
 )
 from engines.trpo.memory import Memory, Remembered
-from engines.trpo.policies import Actor, CategoricalPolicy, GaussianPolicy, Policy
+from engines.trpo.policies import CategoricalPolicy, GaussianPolicy, Policy
 from engines.trpo.rollouts import Arena, Episode
 from engines.trpo.snapshots import Snapshots, snapshots_of
 from engines.trpo.trust_region import Report, update
@@ -119,6 +121,7 @@ class TrpoEngine(Engine):
         first = Environment(config.environment)
         self.facts = first.facts
         self.arena = Arena(first)
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="lab-critic")
         self._snapshots: Snapshots | None = None
         if config.sampling == "vine":
             self._find_snapshots()
@@ -192,38 +195,50 @@ class TrpoEngine(Engine):
         """
         config = self.config
         batch = self._collect()
-        report = update(
-            self.policy,
-            batch.scaled,
-            batch.surrogate,
-            rule=config.rule,
-            delta=config.delta,
-            cg_iterations=config.cg_iterations,
-            damping=config.damping,
-            fisher_fraction=config.fisher_fraction,
-            generator=stream(config.seed, f"fisher {self._step}"),
-            shrink=config.shrink,
-            step_size=config.step_size,
-            constraint=config.constraint,
-            fisher=config.fisher,
-            actions=batch.actions,
-            keep_iterates=True,
-        )
+        # The critic and the policy know nothing of each other while they learn: at the same time, where there are cores.
+        fitting = self._beside.submit(self._fit, batch)
+        try:
+            report = update(
+                self.policy,
+                batch.scaled,
+                batch.surrogate,
+                rule=config.rule,
+                delta=config.delta,
+                cg_iterations=config.cg_iterations,
+                damping=config.damping,
+                fisher_fraction=config.fisher_fraction,
+                generator=stream(config.seed, f"fisher {self._step}"),
+                shrink=config.shrink,
+                step_size=config.step_size,
+                constraint=config.constraint,
+                fisher=config.fisher,
+                actions=batch.actions,
+                keep_iterates=True,
+            )
+        finally:
+            explained = fitting.result()
         self._step += 1
         self._environment_steps += batch.steps
         self._remember(batch, report)
-        if batch.returns is not None:
-            batch.scalars["explained_variance"] = self.critic.fit(
-                batch.scaled,
-                batch.returns,
-                epochs=config.critic_epochs,
-                batch=CRITIC_BATCH,
-                step_size=config.critic_step_size,
-                generator=stream(config.seed, f"critic {self._step}"),
-            )
+        if explained is not None:
+            batch.scalars["explained_variance"] = explained
         if config.scale_observations:
             self._rescale(batch.observations)
         return self._scalars(batch, report)
+
+    def _fit(self, batch: _Batch) -> float | None:
+        """Fit the critic, if there is one; the part of the returns that it explained before."""
+        if batch.returns is None:
+            return None
+        config = self.config
+        return self.critic.fit(
+            batch.scaled,
+            batch.returns,
+            epochs=config.critic_epochs,
+            batch=CRITIC_BATCH,
+            step_size=config.critic_step_size,
+            generator=stream(config.seed, f"critic {self._step + 1}"),
+        )
 
     def _scalars(self, batch: _Batch, report: Report) -> dict[str, float]:
         totals = [episode.total for episode in batch.episodes]
@@ -359,14 +374,9 @@ class TrpoEngine(Engine):
                 batch.scaled[index].cpu(),
                 batch.surrogate.part(index),  # type: ignore[attr-defined]
                 float(np.mean([episode.total for episode in batch.episodes])),
-            )
+            ),
+            None if self.hand.what_if is None else self.hand.what_if[0],
         )
-        if self.hand.what_if is not None:
-            # The update that the hand looks at may just have been thinned out.
-            held, fraction = self.hand.what_if
-            nearest = self.memory.nearest(held)
-            assert nearest is not None
-            self.hand.what_if = nearest.update, fraction
 
     def apply(self, changes: Mapping[str, Any]) -> None:
         if changes.get("sampling") == "vine":
@@ -485,6 +495,7 @@ class TrpoEngine(Engine):
         return pictures.figures(self, wanted)
 
     def close(self) -> None:
+        self._beside.shutdown()
         self.arena.close()
         self.stage.projector.close()
 

@@ -53,15 +53,15 @@ class Memory:
     def __init__(self) -> None:
         self._kept: list[Remembered] = []
 
-    def add(self, remembered: Remembered) -> None:
-        """Take the newest update in."""
+    def add(self, remembered: Remembered, held: int | None = None) -> None:
+        """Take the newest update in; the one that is held stays for as long."""
         if self._kept:
             self._kept[-1] = replace(self._kept[-1], report=replace(self._kept[-1].report, iterates=None))
         # What is not a multiple of the stride stays only while it is the newest; the first stays for good.
         stride = 1
         while remembered.update // stride >= MOST:
             stride *= 2
-        kept = [past for past in self._kept if past.update == 1 or past.update % stride == 0]
+        kept = [past for past in self._kept if past.update in (1, held) or past.update % stride == 0]
         self._kept = [*kept, remembered]
 
     @property

@@ -1,4 +1,4 @@
-"""Stochastic policies, their distances and their derivatives; torch for training, numpy for acting, in the worker.
+"""Stochastic policies, their distances and their derivatives; torch, in the training worker.
 
 A policy maps an observation to the parameters of a distribution over actions: a tuple of tensors, its parts. A part has
 the shape (N, .) for N observations, also where all states share it, so that sums over states are the same for every part.
@@ -19,6 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
+
+from engines.trpo.actors import Actor as Actor
+from engines.trpo.actors import CategoricalActor as CategoricalActor
+from engines.trpo.actors import GaussianActor as GaussianActor
 
 Parts = tuple[Tensor, ...]
 
@@ -354,83 +358,3 @@ class Linearisation:
             if index:
                 c = (c @ self._weights[index]).mul_(self._slopes[index - 1])
         return torch.cat(pieces[::-1])
-
-
-class Actor(abc.ABC):
-    """A policy in numpy: a few matrix products, without what torch does around them. Picklable.
-
-    Parameters
-    ----------
-    layers : sequence of array
-        Weight (out, in) and bias (out,) of each layer.
-    """
-
-    def __init__(self, layers: Sequence[np.ndarray]) -> None:
-        self._weights = [weight.T for weight in layers[0::2]]
-        self._biases = list(layers[1::2])
-        self._dtype = layers[0].dtype
-
-    def _output(self, observations: np.ndarray) -> np.ndarray:
-        h = np.asarray(observations, self._dtype)
-        # A single state, as an episode asks for it, goes through as a vector: the same product at half of its cost.
-        single = len(h) == 1
-        if single:
-            h = h[0]
-        last = len(self._weights) - 1
-        for index, weight in enumerate(self._weights):
-            h = h.dot(weight) if single else h @ weight
-            h += self._biases[index]
-            if index < last:
-                np.tanh(h, out=h)
-        return h[None] if single else h
-
-    @abc.abstractmethod
-    def act(self, observations: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """One sampled action for each of ``observations`` (N, O)."""
-
-    @abc.abstractmethod
-    def mode(self, observations: np.ndarray) -> np.ndarray:
-        """The likeliest action for each of ``observations`` (N, O)."""
-
-
-class GaussianActor(Actor):
-    """See `GaussianPolicy`; ``log_std`` has shape (A,)."""
-
-    def __init__(self, layers: Sequence[np.ndarray], log_std: np.ndarray) -> None:
-        super().__init__(layers)
-        self.deviation = np.exp(log_std)
-
-    def mean(self, observations: np.ndarray) -> np.ndarray:
-        """(N, A)."""
-        return self._output(observations)
-
-    def act(self, observations: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        actions = self._output(observations)
-        noise = generator.standard_normal(actions.shape, np.float32 if actions.itemsize == 4 else np.float64)
-        noise *= self.deviation
-        actions += noise
-        return actions
-
-    def mode(self, observations: np.ndarray) -> np.ndarray:
-        return self._output(observations)
-
-
-class CategoricalActor(Actor):
-    """See `CategoricalPolicy`."""
-
-    def probabilities(self, observations: np.ndarray) -> np.ndarray:
-        """(N, actions), each row adding up to one."""
-        logits = self._output(observations)
-        # The ufuncs themselves: what the methods of arrays do around them costs as much again.
-        logits -= np.maximum.reduce(logits, -1, keepdims=True)
-        np.exp(logits, out=logits)
-        logits /= np.add.reduce(logits, -1, keepdims=True)
-        return logits
-
-    def act(self, observations: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        edges = np.add.accumulate(self.probabilities(observations), -1)
-        # Without the last edge: rounding may leave it below the drawn number.
-        return np.add.reduce(generator.random((len(edges), 1)) >= edges[:, :-1], -1)
-
-    def mode(self, observations: np.ndarray) -> np.ndarray:
-        return self._output(observations).argmax(-1)

@@ -100,6 +100,7 @@ class TrpoPanel(Panel):
         self._is_listing = False
         self._listed_step = -1
         self._list_next = 0.0
+        self._has_played = False  # the playback has begun by itself
         self._awaited: dict[tuple[str, int], Callable[[ActiveRun, m.Answer], None]] = {}
         super()._set_up()
         self._update_tools()
@@ -263,6 +264,10 @@ class TrpoPanel(Panel):
             self.slider.set_index(index)
         if self.slider.isHidden():
             self.slider.show()
+        if not self._has_played:
+            # What a policy does is seen in motion; once held, it stays held.
+            self._has_played = True
+            self.play_films()
         view.set_figure(figure)
         view.set_frame(figure.nearest(self.slider.time))
 

@@ -14,12 +14,7 @@ from engines.config import Preset
 from engines.trpo import bench
 from engines.trpo.config import TrpoSettings
 from engines.trpo.environments import Environment
-from lab import papers
 from tests.lab.command_line import Lab
-
-pytestmark = pytest.mark.skipif(
-    not papers.find("trpo").is_built, reason="the list of papers does not offer its panel yet"
-)
 
 TINY = Preset("tiny", "Tiny", "", {"batch_steps": 60, "units": 5, "layers": 2, "critic_epochs": 1})
 WORDS = ("bench", "engines", "--paper", "trpo", "--preset", "cartpole", "--seconds", "0.2", "--rounds", "1")

@@ -18,11 +18,11 @@ from lab.panels.active_run import ActiveRun
 from lab.panels.fork_popup import ForkPopup
 from lab.panels.lockstep import AHEAD, LEAST
 from lab.runs.folder import RunFolder
-from tests.lab.traveller import BUILT, CONTROL_SHIFT, Make, Traveller, whole
+from tests.lab.traveller import CONTROL_SHIFT, MODEL, Make, Traveller, every_paper, whole
 from widgets.fields import NumberField
 
 
-@pytest.fixture(params=BUILT)
+@pytest.fixture(params=[MODEL])
 def traveller(request: pytest.FixtureRequest, qtbot: QtBot, make_lab: Make) -> Traveller:
     """Somebody before one of the built papers."""
     return Traveller(qtbot, make_lab(request.param, size=(1300, 900)))
@@ -78,6 +78,7 @@ def rebuilt(person: Traveller) -> tuple[SettingSpec, Any]:
 # --- the popup  ----------
 
 
+@every_paper("traveller")
 def test_a_fork_trains_beside_with_what_was_typed(traveller: Traveller) -> None:
     person, panel = traveller, traveller.panel
     person.train(keyframes=3)

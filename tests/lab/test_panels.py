@@ -31,6 +31,7 @@ from lab.setup import read_setup
 from lab.window.application import Application
 from tests.lab.conftest import PATIENCE
 from tests.lab.export.foreign import check_drawing, check_pdf, check_pixels, check_svg, drawn_eps, mp4_frames
+from tests.lab.small import SMALL
 
 BUILT = [paper.id for paper in papers.papers() if paper.is_built]
 UNBUILT = [paper.id for paper in papers.papers() if not paper.is_built]
@@ -43,9 +44,10 @@ def press(qtbot: QtBot, application: Application) -> None:
 
 
 def train(qtbot: QtBot, application: Application) -> Panel:
-    """Train until every view in sight has a picture."""
+    """Train, in small, until every view in sight has a picture."""
     panel = application.window.current_panel()
-    assert panel is not None
+    assert panel is not None and panel.form is not None
+    panel.form.change({**SMALL.get(panel.paper.id, {})})
     press(qtbot, application)
     qtbot.waitUntil(lambda: panel.state == "running", timeout=PATIENCE)
     qtbot.waitUntil(lambda: all(panel.figure(name) is not None for name in in_sight(panel)), timeout=PATIENCE)
@@ -193,6 +195,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[s
                 "1",
                 "--out",
                 str(folder),
+                *(
+                    word
+                    for name, value in SMALL.get(paper, {}).items()
+                    for word in ("--set", f"{name}={value}")
+                ),
             ]
             assert main(words) == 0
             run = RunFolder(folder)

@@ -24,13 +24,14 @@ from lab.runs.session import Session
 from lab.runs.shelf import BIN, read_label
 from lab.setup import Setup
 from tests.lab.made_runs import files_of
-from tests.lab.traveller import BUILT, SMALL, Make, Traveller, same
+from tests.lab.small import SMALL
+from tests.lab.traveller import BUILT, MODEL, Make, Traveller, every_paper, same
 from widgets.run_table import Column, TableRun
 
 LEFT = Qt.MouseButton.LeftButton
 
 
-@pytest.fixture(scope="module", params=BUILT)
+@pytest.fixture(scope="module", params=[MODEL])
 def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four runs of a paper: ``first``, ``second`` and ``third`` differ in their seeds, ``other`` in a setting."""
     place = tmp_path_factory.mktemp("kept") / request.param
@@ -335,6 +336,7 @@ def test_a_run_is_zipped_and_opened_again(
 # --- curves and pictures  ----------
 
 
+@every_paper("kept")
 def test_two_runs_are_compared_side_by_side(person: Librarian) -> None:
     page = _compared(person)
     method = person.panel.method
@@ -387,6 +389,7 @@ def test_pictures_that_are_damaged_say_so_beside_the_others(person: Librarian) -
     assert views["other"].figure is None
 
 
+@every_paper("kept")
 def test_seeds_become_one_band(person: Librarian) -> None:
     person.open_list()
     page = person.page
@@ -410,7 +413,11 @@ def test_seeds_become_one_band(person: Librarian) -> None:
 # --- opening  ----------
 
 
-@pytest.mark.parametrize("how", ["Enter", "double click", "button"])
+@pytest.mark.parametrize(
+    ("kept", "how"),
+    [*((paper, "Enter") for paper in BUILT), (MODEL, "double click"), (MODEL, "button")],
+    indirect=["kept"],
+)
 def test_a_run_is_opened_where_it_ended(person: Librarian, how: str) -> None:
     person.open_list()
     view = person.page.table.view

@@ -28,12 +28,13 @@ from lab.runs.folder import RunFolder
 from lab.runs.hosts import ProcessHost
 from lab.runs.session import Session
 from tests.lab.exporting import export_to
-from tests.lab.traveller import BUILT, CONTROL_SHIFT, SMALL, Make, Traveller
+from tests.lab.small import SMALL
+from tests.lab.traveller import CONTROL_SHIFT, MODEL, Make, Traveller, every_paper
 
 UNBUILT = next(paper.id for paper in papers.papers() if not paper.is_built)
 
 
-@pytest.fixture(params=BUILT)
+@pytest.fixture(params=[MODEL])
 def paper(request: pytest.FixtureRequest) -> str:
     """A built paper."""
     return str(request.param)
@@ -100,6 +101,7 @@ NO_SETUPS = (
 # --- text  ----------
 
 
+@every_paper("paper")
 def test_a_setup_is_copied_and_pasted_as_one_step_of_undo(person: Traveller, paper: str) -> None:
     person.set()
     before, wanted = person.form.values(), changed(person)
@@ -246,8 +248,6 @@ def test_a_zipped_run_that_is_dropped_is_opened(person: Traveller, tmp_path: Pat
 
 
 def test_tables_and_images_that_are_no_exports_are_data(person: Traveller, tmp_path: Path) -> None:
-    if "path" not in type(person.form.values()).model_fields:
-        pytest.skip("the paper takes no files")
     person.train()
     session = person.run.session
     table, picture = tmp_path / "points.csv", tmp_path / "photo.png"
@@ -298,13 +298,14 @@ def test_hostile_files_are_a_sentence_and_nothing_else(person: Traveller, tmp_pa
 # --- runs that were cut off  ----------
 
 
-@pytest.fixture(scope="module", params=BUILT)
+@pytest.fixture(scope="module", params=[MODEL])
 def cut_off(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run as it is left when the lab and its workers are killed."""
     paper = str(request.param)
     method = papers.method_of(papers.find(paper))
     name = f"20260101-100000-{paper}-dead"
-    place = tmp_path_factory.mktemp("cut") / name
+    place = tmp_path_factory.mktemp("cut") / paper / name
+    place.parent.mkdir()
     values = {**method.presets[0].values, **SMALL.get(paper, {}), "steps": 1_000_000}
     spec = m.RunSpec(
         run=name,
@@ -330,7 +331,7 @@ def start(cut_off: Path, qtbot: QtBot, make_lab: Make, tmp_path: Path) -> Callab
     """Starts the lab after it was killed; each further start is one of a lab that was closed in between."""
     (tmp_path / "runs").mkdir()
     shutil.copytree(cut_off, tmp_path / "runs" / cut_off.name)
-    return lambda: Traveller(qtbot, make_lab(cut_off.name.split("-")[2], size=(1300, 900)))
+    return lambda: Traveller(qtbot, make_lab(cut_off.parent.name, size=(1300, 900)))
 
 
 def offers(person: Traveller) -> list[str]:
@@ -362,6 +363,7 @@ def test_a_run_that_was_cut_off_is_offered_once_and_goes_on(
     assert offers(start()) == []
 
 
+@every_paper("cut_off")
 def test_a_run_that_was_cut_off_can_be_looked_at(start: Callable[[], Traveller], cut_off: Path) -> None:
     person = start()
     message = person.message("did not end")

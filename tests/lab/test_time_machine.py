@@ -27,8 +27,10 @@ from tests.lab.traveller import (
     BUILT,
     CONTROL,
     CONTROL_SHIFT,
+    MODEL,
     Make,
     Traveller,
+    every_paper,
     noted_wants,
     same,
     whole,
@@ -36,7 +38,7 @@ from tests.lab.traveller import (
 from widgets.messages import Message
 
 
-@pytest.fixture(params=BUILT)
+@pytest.fixture(params=[MODEL])
 def make(request: pytest.FixtureRequest, qtbot: QtBot, make_lab: Make) -> Iterator[Callable[..., Traveller]]:
     """Opens the lab with somebody before one of the built papers; no fault of ours may be told at the end."""
     somebody: list[Traveller] = []
@@ -60,6 +62,7 @@ def traveller(make: Callable[..., Traveller]) -> Traveller:
 # --- looking at the past  ----------
 
 
+@every_paper("make")
 def test_a_click_shows_a_moment_in_every_view_and_training_goes_on(traveller: Traveller) -> None:
     person, panel = traveller, traveller.panel
     person.train(keyframes=3)
@@ -275,10 +278,18 @@ def test_the_space_for_keyframes_is_chosen_in_the_menu_of_the_line(traveller: Tr
 # --- going back  ----------
 
 
-@pytest.mark.parametrize("how", ["button", "keys"])
-@pytest.mark.parametrize("training", [True, False], ids=["running", "paused"])
+@pytest.mark.parametrize(
+    ("make", "training", "how"),
+    [
+        *((paper, True, "button") for paper in BUILT),
+        (MODEL, False, "button"),
+        (MODEL, True, "keys"),
+        (MODEL, False, "keys"),
+    ],
+    indirect=["make"],
+)
 def test_a_rewind_trains_on_from_there_in_a_run_of_its_own(
-    traveller: Traveller, how: str, training: bool
+    traveller: Traveller, training: bool, how: str
 ) -> None:
     person, panel = traveller, traveller.panel
     person.train(keyframes=2)
@@ -286,7 +297,7 @@ def test_a_rewind_trains_on_from_there_in_a_run_of_its_own(
     before = person.value(spec.name)
     person.form.change({spec.name: before / 2})
     person.until(lambda: any(k.reason == "change" for k in person.run.keyframes))
-    person.keep(len(person.run.keyframes) + 1)
+    person.goes_on()
     if not training:
         person.pause()
     old, left_at = person.run, person.run.session.step

@@ -19,15 +19,10 @@ from engines.figures import Bodies, Film, Rule
 from engines.trpo import saved
 from engines.trpo.config import GivePolicy, WhatIf
 from engines.trpo.saved import SavedPolicy
-from lab import papers
 from lab.panels.trpo import FractionSlider, TrpoPanel
 from lab.runs import messages as m
 from lab.window.application import Application
 from tests.lab.clicker import Clicker
-
-pytestmark = pytest.mark.skipif(
-    not papers.find("trpo").is_built, reason="the list of papers does not offer its panel yet"
-)
 
 Make = Callable[..., Application]
 TINY = {
@@ -269,6 +264,7 @@ def test_playback_and_actions_move_together_also_where_one_ends_sooner(hand: Han
     hand.until(lambda: all(isinstance(hand.panel.figure(name), Film) for name in ("playback", "actions")))
     slider = hand.panel.slider
     assert slider.isVisible() and slider.frames_per_second > 10, "it plays in real time"
+    slider.set_playing(False)
     for index in (0, len(hand.panel.times) // 2, len(hand.panel.times) - 1):
         slider.set_index(index)
         for name in ("playback", "actions"):
@@ -278,6 +274,20 @@ def test_playback_and_actions_move_together_also_where_one_ends_sooner(hand: Han
     playback = hand.panel.figure("playback")
     assert isinstance(playback, Film)
     assert np.array_equal(hand.panel.times, playback.times)
+
+
+def test_the_playback_runs_by_itself_until_it_is_held(hand: Hand) -> None:
+    slider, panel = hand.panel.slider, hand.panel
+    assert not slider.playing
+    hand.train()
+    hand.until(lambda: slider.isVisible() and slider.playing)
+    seen = slider.index
+    hand.until(lambda: slider.index != seen)
+    slider.set_playing(False)
+    film = panel.figure("playback")
+    hand.press(hand.window.transport.play_button)
+    hand.until(lambda: panel.figure("playback") is not film)
+    assert not slider.playing, "a newer episode does not start what was held"
 
 
 # --- files  ----------

@@ -30,23 +30,12 @@ from lab.window.application import Application
 from lab.window.preferences import Preferences
 from tests.lab.clicker import Clicker
 from tests.lab.conftest import PATIENCE
+from tests.lab.small import SMALL
 from widgets.messages import Message
 from widgets.shortcuts_sheet import ShortcutsSheet
 
 Make = Callable[..., Application]
-TINY = {
-    "data": "mixture",
-    "trajectory": 8,
-    "units": 8,
-    "layers": 1,
-    "frequencies": 0,
-    "batch": 32,
-    "steps": 1_000_000,
-    "evaluate_every": 100,
-    "particles": 60,
-    "trails": 4,
-    "arrows": 5,
-}
+TINY = {**SMALL["diffusion"], "evaluate_every": 100, "steps": 1_000_000}
 
 
 class Person(Clicker):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
@@ -19,14 +20,22 @@ from lab.panels.active_run import ActiveRun
 from lab.runs.folder import Keyframe, RunFolder
 from lab.runs.reader import read_frame
 from lab.window.application import Application
-from tests.lab.test_window import TINY, Person
+from tests.lab.small import SMALL
+from tests.lab.test_window import Person
 from widgets.timeline import Track
 
 Make = Callable[..., Application]
 
 BUILT = [paper.id for paper in papers.papers() if paper.is_built]
-SMALL: Mapping[str, Mapping[str, Any]] = {"diffusion": {**TINY, "evaluate_every": 10}}
-"""Settings with which a paper's method is quick; a paper that is not named here is taken as it is."""
+
+MODEL = "diffusion"
+"""The paper at whose window everything is tried; what is tried with every paper says so with `every_paper`."""
+
+
+def every_paper(fixture: str) -> pytest.MarkDecorator:
+    """Test with every built paper what may differ from paper to paper: its pictures, its curves, its settings."""
+    return pytest.mark.parametrize(fixture, BUILT, indirect=True)
+
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
 CONTROL_SHIFT = CONTROL | Qt.KeyboardModifier.ShiftModifier
@@ -148,7 +157,9 @@ class Traveller(Person):
     def turn_to_curves(self) -> str:
         """Bring a view of scalars to the front."""
         assert self.panel.method is not None
-        name = next(view.name for view in self.panel.method.views if isinstance(view, CurveSpec))
+        name = next(
+            view.name for view in self.panel.method.views if isinstance(view, CurveSpec) and not view.x_scalar
+        )
         self.turn_to(name)
         return name
 
@@ -236,14 +247,17 @@ class Traveller(Person):
 
 
 def same(one: Figure | None, other: Figure | None) -> bool:
-    """Whether two pictures show the same."""
+    """Whether two pictures show the same, in the single precision in which they are kept."""
     if one is None or other is None or type(one) is not type(other):
         return False
-    left, right = list(arrays_of(one)), list(arrays_of(other))
-    return [name for name, _ in left] == [name for name, _ in right] and all(
-        np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-        for (_, a), (_, b) in zip(left, right, strict=True)
-    )
+    left, right = dict(arrays_of(one)), dict(arrays_of(other))
+    return left.keys() == right.keys() and all(_same(array, right[name]) for name, array in left.items())
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    return np.array_equal(one.astype(np.float32), other.astype(np.float32), equal_nan=True)
 
 
 @contextmanager

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from engines.trpo.critic import SMALLEST_DEVIATION, Critic, Scale, explained_variance, move_inputs, raw_layers
+from engines.trpo.critic import (
+    SMALLEST_DEVIATION,
+    Adam,
+    Critic,
+    Scale,
+    explained_variance,
+    move_inputs,
+    raw_layers,
+)
 from engines.trpo.policies import CategoricalPolicy, GaussianPolicy
 from lab.runs.state import pack, unpack
 from tests.engines.trpo.lively import generator
@@ -70,6 +78,37 @@ def test_returns_that_are_all_alike_are_no_fault():
         )
         assert found == 0.0
     assert np.isfinite(one.values(observations)).all()
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (6, 4)])
+def test_the_gradient_is_autograds(hidden):
+    one = Critic(3, hidden, generator(3), torch.device("cpu"), torch.float64)
+    observations = torch.randn(20, 3, generator=generator(4), dtype=torch.float64)
+    targets = torch.randn(20, generator=generator(5), dtype=torch.float64)
+    layers = [(layer.weight.clone(), layer.bias.clone()) for layer in one.network]
+    tensors = [tensor.requires_grad_() for layer in layers for tensor in layer]
+    h = observations
+    for index, (weight, bias) in enumerate(layers):
+        h = h @ weight.T + bias
+        h = torch.tanh(h) if index < len(hidden) else h
+    torch.testing.assert_close(torch.from_numpy(one.values(observations)), h[:, 0].detach())
+    expected = torch.autograd.grad(((h[:, 0] - targets) ** 2).mean(), tensors)
+    found = one.gradient(observations, targets)
+    torch.testing.assert_close(found, torch.cat([part.t().reshape(-1) for part in expected]))
+
+
+def test_adam_is_adam():
+    draw = generator(1)
+    mine = torch.randn(7, generator=draw, dtype=torch.float64)
+    theirs = mine.clone().requires_grad_()
+    adam, reference = Adam(mine), torch.optim.Adam([theirs], lr=0.0)
+    for step_size in (0.1, 0.1, 0.03, 0.003, 1.0):
+        gradient = torch.randn(7, generator=draw, dtype=torch.float64) * 10.0 ** torch.arange(-9.0, 5.0, 2.0)
+        theirs.grad = gradient.clone()
+        reference.param_groups[0]["lr"] = step_size
+        reference.step()
+        adam.step(gradient, step_size)
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_the_part_explained_is_one_for_the_truth_and_zero_for_its_mean():

@@ -70,6 +70,15 @@ def test_the_nearest_update_and_earlier_ones_are_found():
         assert not found or found[0] == 1
 
 
+def test_the_update_that_is_held_stays_until_it_is_let_go():
+    memory, one = Memory(), remembered()
+    for number in range(1, 100):
+        memory.add(dataclasses.replace(one, update=number), held=5 if number > 5 else None)
+        assert number < 5 or 5 in memory.updates
+    memory.add(dataclasses.replace(one, update=100))
+    assert 5 not in memory.updates
+
+
 def test_only_the_newest_keeps_the_way_of_conjugate_gradients():
     memory = Memory()
     for number in (1, 2, 3):

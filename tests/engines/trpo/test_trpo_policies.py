@@ -273,6 +273,30 @@ def test_actions_have_the_policys_distribution():
     np.testing.assert_allclose(np.bincount(chosen, minlength=5) / 100_000, expected, atol=0.01)
 
 
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("make", [gaussian, categorical])
+def test_an_episodes_actions_are_those_that_would_be_drawn_one_by_one(make, hidden, dtype):
+    actor = make(hidden).to(dtype).numpy_actor()
+    observations = states(300).numpy().astype(np.float32)
+    choose, rng = actor.sampler(np.random.default_rng(6)), np.random.default_rng(6)
+    likeliest = actor.chooser()
+    chosen = [choose(observation) for observation in observations]
+    expected = [actor.act(observation[None], rng)[0] for observation in observations]
+    np.testing.assert_array_equal(np.array(chosen), np.array(expected))
+    assert np.array(chosen).dtype == np.array(expected).dtype
+    for observation in observations[:20]:
+        np.testing.assert_array_equal(likeliest(observation), actor.mode(observation[None])[0])
+
+
+def test_an_episodes_choices_among_many_are_the_policys_too():
+    policy = CategoricalPolicy(2, 40, output_scale=1.0, generator=generator())
+    observation = np.array([1.0, -1.0], np.float32)
+    choose, rng = policy.numpy_actor().sampler(np.random.default_rng(1)), np.random.default_rng(1)
+    chosen = [choose(observation) for _ in range(200)]
+    assert chosen == [policy.act(observation[None], rng)[0] for _ in range(200)] and len(set(chosen)) > 10
+
+
 @pytest.mark.parametrize("make", [gaussian, categorical])
 def test_acting_follows_an_update_and_a_snapshot_does_not(make):
     policy = make()

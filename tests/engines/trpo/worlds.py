@@ -95,6 +95,20 @@ class Unlucky(Numbered):
         return super().step(action)
 
 
+class Marathon(Numbered):
+    """Three steps if its seed is even, and otherwise no end."""
+
+    def over(self):
+        return self.seed % 2 == 0 and self.time >= 3
+
+
+class Faint(World):
+    """Pays less than a float's normal format holds."""
+
+    def reward(self):
+        return float(np.float64(1e-300) * np.float64(10.0 ** -(14 + self.time % 2)))
+
+
 class Five(Numbered):
     """Five steps, always."""
 
@@ -326,6 +340,8 @@ REGISTERED = {
     "Numbered": Numbered,
     "Unlucky": Unlucky,
     "Five": Five,
+    "Marathon": Marathon,
+    "Faint": Faint,
     "Dict": Named,
     "Tuple": Paired,
     "Raises": Raises,
