@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-o", "--output", required=True, metavar="FILE.png")
     command.set_defaults(call=_shot)
 
-    command = commands.add_parser("fetch", help="download a data set: mnist, fashion_mnist, cifar10")
+    command = commands.add_parser(
+        "fetch", help="download a data set: mnist, binarized_mnist, fashion_mnist, cifar10, svhn"
+    )
     command.add_argument("dataset", metavar="DATASET")
     command.set_defaults(call=_fetch)
 

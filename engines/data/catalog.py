@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engines.data import checks, embedded, fetched, generated, own
+from engines.data import canvases, checks, embedded, fetched, generated, own
 from engines.data.dataset import DataKind, Dataset
 from engines.data.download import Cancel, FetchCancelled, Progress
 from engines.data.fetched import fetch
@@ -117,6 +117,24 @@ _ENTRIES: dict[str, _Entry] = {
         "1,797 real handwritten digits with 17 levels of grey, shipped with scikit-learn.",
         embedded.digits,
     ),
+    "two_digits": _Entry(
+        "Two digits on a canvas",
+        "images",
+        (1, 60, 60),
+        "generated",
+        "CC BY 4.0",
+        "Two handwritten digits at random places, which may overlap; the embedded ones, or MNIST's.",
+        canvases.two_digits,
+    ),
+    "cluttered_digits": _Entry(
+        "Digit among clutter",
+        "images",
+        (1, 60, 60),
+        "generated",
+        "CC BY 4.0",
+        "One handwritten digit at a random place among pieces of others; the embedded ones, or MNIST's.",
+        canvases.cluttered_digits,
+    ),
     "mnist": _Entry(
         fetched.MNIST.title,
         "images",
@@ -125,6 +143,15 @@ _ENTRIES: dict[str, _Entry] = {
         fetched.MNIST.licence,
         "70,000 handwritten digits of 28 x 28 pixels.",
         fetched.mnist,
+    ),
+    "binarized_mnist": _Entry(
+        fetched.BINARIZED_MNIST.title,
+        "images",
+        fetched.BINARIZED_MNIST.shape,
+        "download",
+        fetched.BINARIZED_MNIST.licence,
+        "MNIST with every pixel 0 or 1, fixed once for all, which likelihoods are published for.",
+        fetched.binarized_mnist,
     ),
     "fashion_mnist": _Entry(
         fetched.FASHION_MNIST.title,
@@ -161,6 +188,15 @@ _ENTRIES: dict[str, _Entry] = {
         fetched.CIFAR10.licence,
         "All of CIFAR-10 after lossy compression.",
         fetched.cifar10_jpeg_q75,
+    ),
+    "svhn": _Entry(
+        fetched.SVHN.title,
+        "images",
+        fetched.SVHN.shape,
+        "download",
+        fetched.SVHN.licence,
+        "Digits cut out of photographs of house numbers, in colour, 32 x 32 pixels.",
+        fetched.svhn,
     ),
 }
 
@@ -260,8 +296,9 @@ def load(
         options |= {"progress": progress, "cancel": cancel}
     try:
         return entry.function(seed=seed, **options)
-    except fetched.NotHere:
+    except fetched.NotHere as error:
         if not download:
             raise
-    fetch(name, progress=progress, cancel=cancel)
+        needed = error.dataset
+    fetch(needed, progress=progress, cancel=cancel)
     return entry.function(seed=seed, **options)

@@ -1,5 +1,5 @@
-"""Published data sets that are too large to ship: MNIST, Fashion-MNIST, CIFAR-10; for a background thread or
-process.
+"""Published data sets that are too large to ship: MNIST, binarised MNIST, Fashion-MNIST, CIFAR-10, SVHN; for a
+background thread or process.
 
 They are looked for in the folder that the environment variable LAB_DATA names, in the user's data folder, and
 where Debian's package puts Fashion-MNIST. Nothing is downloaded unless `fetch` is called.
@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 class NotHere(DataError):
     """A published data set is not on this machine, or only damaged; downloading it helps.
 
-    ``remedy`` is ``"fetch:ID"``.
+    ``remedy`` is ``"fetch:ID"``, and ``dataset`` the id.
     """
 
     def __init__(self, message: str, dataset: str) -> None:
@@ -45,7 +45,12 @@ class NotHere(DataError):
         self.remedy = f"fetch:{dataset}"
 
     def __reduce__(self) -> tuple[type[NotHere], tuple[str, str]]:
-        return type(self), (str(self), self.remedy.removeprefix("fetch:"))
+        return type(self), (str(self), self.dataset)
+
+    @property
+    def dataset(self) -> str:
+        """Id of the data set that is missing; not always the one asked for, which may be made of it."""
+        return self.remedy.removeprefix("fetch:")
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,63 @@ CIFAR10 = Published(
     unpacked_md5={},
 )
 
-PUBLISHED = {published.name: published for published in (MNIST, FASHION_MNIST, CIFAR10)}
+_BINARIZED_PARTS = {
+    "train": "8d4f0427d6c2572b5e9994e08bad66de",
+    "valid": "3e33becd40c694040e5e6c812e2f4b50",
+    "test": "fc34623e13bd64fed2f8b61365198339",
+}
+"""Checksums of the pixels as bytes 0 and 1, which are the same however a file stores them."""
+
+_BINARIZED_ARCHIVE = "binarized_mnist.npz"
+
+BINARIZED_MNIST = Published(
+    name="binarized_mnist",
+    title="Binarised MNIST",
+    licence="CC BY-SA 3.0",
+    source=(
+        "MNIST with pixels drawn once and for all (H. Larochelle, after R. Salakhutdinov and I. Murray, 2008)"
+    ),
+    shape=(1, 28, 28),
+    class_names=(),
+    folder="binarized_mnist",
+    folders=("binarized_mnist", "BinarizedMNIST"),
+    files=(
+        RemoteFile("binarized_mnist_train.amat", "db28b1a6ae0fe70cbd3da91acf46e477", 78_400_000),
+        RemoteFile("binarized_mnist_valid.amat", "bf37822a04e94123630de6a7dfd9c9ef", 15_680_000),
+        RemoteFile("binarized_mnist_test.amat", "14e41ae11040adba6ab8cb291eda0dd8", 15_680_000),
+    ),
+    mirrors=(
+        "https://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist",
+        "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist",
+    ),
+    unpacked_md5={},
+)
+
+_SVHN_TRAIN, _SVHN_TEST = "train_32x32.mat", "test_32x32.mat"
+
+SVHN = Published(
+    name="svhn",
+    title="SVHN",
+    licence="Non-commercial use only",
+    source=(
+        "The Street View House Numbers, cropped digits (Y. Netzer, T. Wang, A. Coates, A. Bissacco, B. Wu, "
+        "A. Y. Ng, 2011)"
+    ),
+    shape=(3, 32, 32),
+    class_names=tuple(str(digit) for digit in range(10)),
+    folder="svhn",
+    folders=("svhn", "SVHN"),
+    files=(
+        RemoteFile(_SVHN_TRAIN, "e26dedcc434d2e4c54c9b2d4a06d8373", 182_040_794),
+        RemoteFile(_SVHN_TEST, "eb5a983be6a315427106f1b164d9cef3", 64_275_384),
+    ),
+    mirrors=("http://ufldl.stanford.edu/housenumbers",),
+    unpacked_md5={},
+)
+
+PUBLISHED = {
+    published.name: published for published in (MNIST, BINARIZED_MNIST, FASHION_MNIST, CIFAR10, SVHN)
+}
 """What `fetch` can download."""
 
 _FIRST_4000 = "cifar-10-batches-py.first4000"
@@ -249,10 +310,51 @@ def _cifar_path(folder: Path) -> Path | None:
     return archive if _is_file(archive) else None
 
 
+def _bit_texts(folder: Path) -> dict[str, Path] | None:
+    """The three texts of binarised MNIST in a folder, packed or not; None if one is missing."""
+    paths = {}
+    for part in _BINARIZED_PARTS:
+        name = f"binarized_mnist_{part}.amat"
+        found = next((folder / n for n in (name, f"{name}.gz") if _is_file(folder / n)), None)
+        if found is None:
+            return None
+        paths[part] = found
+    return paths
+
+
+def _binarized_paths(folder: Path) -> list[Path]:
+    """The arrays, which are read in an instant, before the folder of texts."""
+    archive = folder / _BINARIZED_ARCHIVE
+    return [
+        *([archive] if _is_file(archive) else []),
+        *([folder] if _bit_texts(folder) else []),
+    ]
+
+
+def _svhn_training_files(folder: Path) -> list[Path]:
+    """The training file of SVHN on its own, or a first part of it, as ``train_32x32_NAME.mat``."""
+    try:
+        parts = sorted(folder.glob(f"{_SVHN_TRAIN.removesuffix('.mat')}_*.mat"))
+    except OSError:
+        parts = []
+    return [path for path in (folder / _SVHN_TRAIN, *parts) if _is_file(path)]
+
+
+def _svhn_paths(folders: list[Path]) -> list[Path]:
+    """Folders that hold both files come before all training files without a test set."""
+    whole = [folder for folder in folders if all(_is_file(folder / file.name) for file in SVHN.files)]
+    return whole + [path for folder in folders for path in _svhn_training_files(folder)]
+
+
 def _locations(published: Published) -> list[Path]:
-    """Every place where all files of a data set are; their content is not looked at."""
+    """Every place where all files of a data set are (for SVHN, those for training are enough); their content is not
+    looked at."""
     if published is CIFAR10:
         return [path for folder in _candidates(published) if (path := _cifar_path(folder))]
+    if published is BINARIZED_MNIST:
+        return [path for folder in _candidates(published) for path in _binarized_paths(folder)]
+    if published is SVHN:
+        return _svhn_paths(_candidates(published))
     return [folder for folder in _candidates(published) if _idx_paths(published, folder)]
 
 
@@ -271,7 +373,7 @@ def find(name: str) -> Path | None:
     Parameters
     ----------
     name : str
-        "mnist", "fashion_mnist", "cifar10", "cifar10_first4000" or "cifar10_jpeg_q75".
+        One of `PUBLISHED`, "cifar10_first4000" or "cifar10_jpeg_q75".
     """
     if name == "cifar10_first4000":
         return _local_cifar(_FIRST_4000)
@@ -286,6 +388,7 @@ def size_on_disk(path: Path) -> int:
         if path.is_file():
             return path.stat().st_size
         names = [name for published in PUBLISHED.values() for name in published.unpacked_md5]
+        names += [file.name for published in (BINARIZED_MNIST, SVHN) for file in published.files]
         wanted = {*names, *(f"{name}.gz" for name in names), *_CIFAR_BATCHES}
         return sum(item.stat().st_size for item in path.iterdir() if item.name in wanted)
     except OSError:
@@ -363,6 +466,8 @@ def _missing(published: Published) -> NotHere:
 
 # --- loading ------------------------------------------------------------------------------------------------
 
+_T = TypeVar("_T")
+
 _Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Training images, training labels, test images, test labels."""
 
@@ -402,9 +507,7 @@ def _finish(
     )
 
 
-def _load_first_whole(
-    published: Published, read: Callable[[Path], _Parts]
-) -> tuple[_Parts, Path, tuple[str, ...]]:
+def _load_first_whole(published: Published, read: Callable[[Path], _T]) -> tuple[_T, Path, tuple[str, ...]]:
     """Read from the first place whose files are whole; damaged ones before it are named in the notes."""
     damaged: list[DataError] = []
     for path in _locations(published):
@@ -459,6 +562,136 @@ def fashion_mnist(*, seed: int = 0, train_size: int | None = None, test_size: in
     """Fashion-MNIST, 60,000 + 10,000 pieces of clothing of 28x28 grey pixels; options as for `mnist`."""
     parts, path, notes = _load_first_whole(FASHION_MNIST, lambda folder: _load_idx(FASHION_MNIST, folder))
     return _finish(FASHION_MNIST, parts, path, train_size, test_size, notes=notes)
+
+
+def _load_binarized(path: Path) -> dict[str, np.ndarray]:
+    """The three parts (N, 784), from the file of arrays or the folder of texts."""
+    if path.name == _BINARIZED_ARCHIVE:
+        arrays = formats.read_bit_arrays(path, tuple(_BINARIZED_PARTS), 784)
+        parts = dict(zip(_BINARIZED_PARTS, arrays, strict=True))
+        places = dict.fromkeys(parts, path)
+    else:
+        texts = _bit_texts(path)
+        if texts is None:
+            raise _missing(BINARIZED_MNIST)
+        places = texts
+        parts = {part: formats.read_bit_text(text, 784) for part, text in places.items()}
+    for part, bits in parts.items():
+        if formats.md5_of(bits.tobytes()) != _BINARIZED_PARTS[part]:
+            raise DataError(
+                f"{places[part]} does not hold the published {part} images, because the checksum of their pixels "
+                "differs; delete it and fetch the data set again."
+            )
+    return parts
+
+
+def binarized_mnist(
+    *,
+    seed: int = 0,
+    held_out: str = "test",
+    train_size: int | None = None,
+    test_size: int | None = None,
+) -> Dataset:
+    """Larochelle's fixed binarisation of MNIST: 50,000 training, 10,000 validation and 10,000 test images of 28x28
+    pixels that are 0 or 1, without labels.
+
+    A data set has two parts here, so one of the two held-out sets stands as its test images and the other is left
+    out; neither is ever among the training images.
+
+    Parameters
+    ----------
+    seed : int
+        Unused; the pixels and the split are the published ones.
+    held_out : {"test", "valid"}
+        Which images are the test images: those that published numbers are for, or the validation images, for
+        choosing settings without looking at the former.
+    train_size, test_size : int or None
+        Take the first so many images; None takes all.
+
+    Raises
+    ------
+    DataError
+        It is not on this machine, or its files are damaged.
+    """
+    part = checks.choice("held_out", held_out, ("test", "valid"))
+    parts, path, notes = _load_first_whole(BINARIZED_MNIST, _load_binarized)
+    train, test = (parts[name].reshape(-1, *BINARIZED_MNIST.shape) for name in ("train", part))
+    first, last = _size("train_size", train_size, len(train)), _size("test_size", test_size, len(test))
+    if part == "valid":
+        notes += (
+            "The held-out images are the validation images, while published numbers are for the test images.",
+        )
+    return Dataset(
+        name=BINARIZED_MNIST.name,
+        title=BINARIZED_MNIST.title + (f", first {first:,}" if first < len(train) else ""),
+        train=train[:first],
+        test=test[:last],
+        kind="images",
+        levels=2,
+        licence=BINARIZED_MNIST.licence,
+        source=f"{BINARIZED_MNIST.source}; read from {path}",
+        notes=notes,
+    )
+
+
+def _load_svhn(path: Path, seed: int) -> _Parts:
+    """From the folder of both files, or from a training file alone, of whose images a fifth is held out."""
+    is_whole = path.is_dir()
+    for file in SVHN.files:
+        place = path / file.name if is_whole else path
+        # a part of the training file has another name, and no published checksum
+        if place.name != file.name:
+            continue
+        with reading(place):
+            is_published = file_md5(place) == file.md5
+        if not is_published:
+            raise DataError(
+                f"{place} is not the published file, because its checksum differs; delete it and fetch the data set "
+                "again."
+            )
+    if is_whole:
+        return (*formats.read_svhn(path / _SVHN_TRAIN), *formats.read_svhn(path / _SVHN_TEST))
+    images, labels = formats.read_svhn(path)
+    if len(images) < 2:
+        raise DataError(f"{path} holds one single image, which cannot be split; copy the file again.")
+    # The digits of one house follow each other and show each other's edges, so what is held out is one run of them:
+    # drawn one by one, nearly all test images would have a neighbour among the training images.
+    start = int(np.random.default_rng(checks.integer("seed", seed, 0, 2**63 - 1)).integers(len(images)))
+    images, labels = np.roll(images, -start, axis=0), np.roll(labels, -start)
+    held_out = max(1, len(images) // 5)
+    return images[held_out:], labels[held_out:], images[:held_out], labels[:held_out]
+
+
+def svhn(*, seed: int = 0, train_size: int | None = None, test_size: int | None = None) -> Dataset:
+    """The cropped digits of the Street View House Numbers, 32x32 colour pixels: 73,257 + 26,032 as published.
+
+    Each picture is cut around one digit, with parts of its neighbours; they are not the whole house numbers. Where
+    the training file, or a part of it, is here without the test file, one run of a fifth of it is held out.
+
+    Parameters
+    ----------
+    seed : int
+        Says where that run begins; unused where the test file is here.
+    train_size, test_size : int or None
+        Take the first so many images; None takes all.
+
+    Raises
+    ------
+    DataError
+        It is not on this machine, or its files are damaged.
+    """
+    parts, path, notes = _load_first_whole(SVHN, lambda place: _load_svhn(place, seed))
+    title = ""
+    if not path.is_dir():
+        count = len(parts[0]) + len(parts[2])
+        title = f"SVHN ({count:,} training images)"
+        notes += (
+            (
+                f"Only training images are here ({count:,} in {path.name}): a fifth of them stands in for the test "
+                "set, so results do not compare with published ones."
+            ),
+        )
+    return _finish(SVHN, parts, path, train_size, test_size, title=title, notes=notes)
 
 
 def _join(batches: dict[str, tuple[np.ndarray, np.ndarray]]) -> _Parts:

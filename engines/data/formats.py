@@ -1,5 +1,5 @@
-"""Readers of published file formats: idx (MNIST) and the CIFAR pickles, without unpickling; safe on any
-thread or process."""
+"""Readers of published file formats: idx (MNIST), the CIFAR pickles without unpickling, bits as text or in an NPZ
+file (binarised MNIST) and MATLAB files (SVHN); safe on any thread or process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import hashlib
 import io
 import math
 import pickle
+import warnings
+import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from engines.data.files import reading
 from engines.errors import DataError
 
 _LARGEST = 2**30
+_LARGEST_TEXT = 2**27
 _AGAIN = "delete it and fetch the data set again"
 
 
@@ -237,6 +241,167 @@ def read_cifar_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]
             f"{name} has not one label from 0 to 9 for each of its {len(images):,} images; {_AGAIN}."
         )
     return images.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
+
+
+# --- bits ---------------------------------------------------------------------------------------------------
+
+
+def read_bit_text(path: Path, width: int) -> np.ndarray:
+    """Read rows of 0 and 1 with one space between them, plain or compressed with gzip.
+
+    Parameters
+    ----------
+    path : Path
+    width : int
+        Numbers in a row.
+
+    Returns
+    -------
+    ndarray of uint8, shape (N, width)
+
+    Raises
+    ------
+    DataError
+        The file is not what it should be.
+    """
+    with reading(path), path.open("rb") as raw:
+        is_packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            if is_packed:
+                with gzip.open(raw) as stream:
+                    content = stream.read(_LARGEST_TEXT + 1)
+            else:
+                content = raw.read(_LARGEST_TEXT + 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path} is damaged ({error}); {_AGAIN}.") from error
+    if len(content) > _LARGEST_TEXT:
+        raise DataError(f"{path} holds more text than any data set read here; {_AGAIN}.")
+    if not content or len(content) % (2 * width):
+        raise DataError(f"{path} is not made of whole rows of {width} numbers 0 or 1; {_AGAIN}.")
+    # each number is one character, and one more follows it: a space, or the end of the row
+    pairs = np.frombuffer(content, dtype=np.uint8).reshape(-1, width, 2)
+    marks = pairs[:, :, 1]
+    bits = pairs[:, :, 0] - np.uint8(ord("0"))
+    if bits.max() > 1 or (marks[:, :-1] != ord(" ")).any() or (marks[:, -1] != ord("\n")).any():
+        raise DataError(f"{path} holds something other than rows of {width} numbers 0 or 1; {_AGAIN}.")
+    return bits
+
+
+def read_bit_arrays(path: Path, names: Sequence[str], width: int) -> list[np.ndarray]:
+    """Read arrays of 0 and 1 (N, width), stored as bytes, from an NPZ file; nothing is unpickled.
+
+    Returns
+    -------
+    list of ndarray of uint8
+        In the order of ``names``.
+
+    Raises
+    ------
+    DataError
+        The file is not what it should be.
+    """
+    try:
+        with reading(path), zipfile.ZipFile(path) as archive:
+            return [_bit_array(path, archive, name, width) for name in names]
+    except DataError:
+        raise
+    # zipfile, zlib and numpy's header parser raise a dozen unrelated types for damaged files
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{path} is damaged ({reason.rstrip('.')}); {_AGAIN}.") from error
+
+
+def _bit_array(path: Path, archive: zipfile.ZipFile, name: str, width: int) -> np.ndarray:
+    with archive.open(f"{name}.npy") as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError("its arrays are of another version")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a file was written by Python 2
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        if dtype != np.uint8 or len(shape) != 2 or shape[1] != width:
+            raise DataError(
+                f'{path}: the array "{name}" {shape} {dtype} is not made of rows of {width} bytes; {_AGAIN}.'
+            )
+        size = math.prod(shape)
+        if not 0 < size <= _LARGEST:
+            raise DataError(f'{path}: the array "{name}" claims to have {shape[0]:,} rows; {_AGAIN}.')
+        content = stream.read(size)
+    if len(content) < size:
+        raise DataError(f'{path}: the array "{name}" is shorter than its header says; {_AGAIN}.')
+    bits = (
+        np.frombuffer(content, dtype=np.uint8)
+        .reshape(shape, order="F" if is_fortran else "C")
+        .copy(order="C")
+    )
+    if bits.max() > 1:
+        raise DataError(f'{path}: the array "{name}" holds numbers other than 0 and 1; {_AGAIN}.')
+    return bits
+
+
+# --- MATLAB files -------------------------------------------------------------------------------------------
+
+_MATLAB_NUMBERS = (
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "single",
+    "double",
+)
+
+
+def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 3, 32, 32) uint8 and digits (N,) int64 from 0 to 9 of one MATLAB file of SVHN, which holds X (32,
+    32, 3, N) and y (N, 1) with 10 for the digit 0.
+
+    Only arrays of numbers are read: what else a MATLAB file can hold (cells, structures, objects) is refused by its
+    header.
+
+    Raises
+    ------
+    DataError
+        The file is not what it should be.
+    """
+    from scipy.io import loadmat, whosmat  # a quarter of a second, so not at start-up
+
+    try:
+        with reading(path), path.open("rb") as file:
+            listed = {name: (shape, kind) for name, shape, kind in whosmat(file)}
+            shape, kind = listed.get("X", ((), "missing"))
+            label_shape, label_kind = listed.get("y", ((), "missing"))
+            is_right = (
+                kind == "uint8"
+                and len(shape) == 4
+                and shape[:3] == (32, 32, 3)
+                and 0 < math.prod(shape) <= _LARGEST
+            )
+            if not is_right or label_kind not in _MATLAB_NUMBERS or label_shape != (shape[3], 1):
+                raise DataError(
+                    f"{path} has no bytes X (32, 32, 3, N) with N numbers y (here X is {shape} {kind} and y "
+                    f"{label_shape} {label_kind}); {_AGAIN}."
+                )
+            file.seek(0)
+            content = loadmat(file, variable_names=("X", "y"))
+    except DataError:
+        raise
+    # scipy raises many unrelated types for damaged files
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(f"{path} is damaged or no MATLAB file ({reason.rstrip('.')}); {_AGAIN}.") from error
+    images, labels = content.get("X"), content.get("y")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != shape:
+        raise DataError(f"{path}: the array X is not what its header says; {_AGAIN}.")
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iuf" or labels.shape != label_shape:
+        raise DataError(f"{path}: the array y is not what its header says; {_AGAIN}.")
+    if not np.isin(labels, np.arange(1, 11)).all():
+        raise DataError(f"{path}: the array y holds something other than 1 to 10; {_AGAIN}.")
+    digits = labels[:, 0].astype(np.int64) % 10
+    return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), digits
 
 
 def md5_of(content: bytes) -> str:
