@@ -506,14 +506,33 @@ PRESETS = (
     Preset(
         "natural-gradient",
         "Natural gradient, fixed step",
-        "The paper's rival on the same cart-pole: the same direction, without a trust region.",
+        "The paper's rival on the same cart-pole: the same direction, without a trust region. The step is the best of 0.01 "
+        "to 0.81, by factors of 3; other environments want another.",
         {
             "rule": "natural",
-            "step_size": 0.03,
+            "step_size": 0.27,
             "batch_steps": 5_000,
             "critic": True,
             "standardise": True,
             "steps": 20,
+        },
+    ),
+    Preset(
+        "natural-hopper",
+        "Natural gradient on Hopper",
+        "The paper's rival where it has trouble: advantages in the reward's own units grow a hundredfold as it learns, and a "
+        "fixed step that suits the beginning does not suit the end. TRPO does not notice their units.",
+        {
+            "environment": "Hopper-v5",
+            "rule": "natural",
+            "step_size": 0.03,
+            "batch_steps": 5_000,
+            "critic": True,
+            "units": 64,
+            "layers": 2,
+            "damping": 0.01,
+            "initial_log_std": -0.5,
+            "steps": 200,
         },
     ),
     Preset(
