@@ -21,6 +21,7 @@ from PySide6.QtGui import (
     QPainter,
     QResizeEvent,
     QShowEvent,
+    QWheelEvent,
 )
 from PySide6.QtWidgets import QGraphicsView, QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 
@@ -35,6 +36,8 @@ from widgets.time_slider import TimeSlider
 
 _GAP = 8.0
 """Between panels, in pixels."""
+NUDGE = 0.02
+"""Part of what a plot shows by which a key moves a box."""
 _EQUAL_STRETCH = 1.5
 """How much wider than its fixed limits a plane with equal units may get."""
 
@@ -79,6 +82,12 @@ class _Canvas(pg.GraphicsView):  # type: ignore[misc]
             ev.accept()
             return
         super().mouseReleaseEvent(ev)
+
+    def wheelEvent(self, ev: QWheelEvent) -> None:
+        if self._owner is not None and self._owner.wheel_turned(ev):
+            ev.accept()
+            return
+        super().wheelEvent(ev)
 
     def leaveEvent(self, ev: QEvent) -> None:
         super().leaveEvent(ev)
@@ -132,7 +141,8 @@ class FigureView(QWidget):
         Another frame of the film is shown.
     menu_requested(QPoint)
         A right click or the menu key asks for a menu here, in screen coordinates.
-    stroke_started, stroke_moved, stroke_finished, point_picked, curve_dragged, curve_finished, radius_changed
+    stroke_started, stroke_moved, stroke_finished, point_picked, curve_dragged, curve_finished, radius_changed,
+    box_grabbed, box_dragged, box_finished, box_wheel_turned
         Gestures; see `widgets.gestures.Gestures`.
     """
 
@@ -145,6 +155,10 @@ class FigureView(QWidget):
     curve_dragged = Signal(float, float, int)
     curve_finished = Signal(int)
     radius_changed = Signal(float)
+    box_grabbed = Signal(float, float, float, float, int)
+    box_dragged = Signal(float, float, float, float, int)
+    box_finished = Signal(int)
+    box_wheel_turned = Signal(float, bool, int)
 
     def __init__(self, parent: QWidget | None = None, *, shared_time: bool = False) -> None:
         super().__init__(parent)
@@ -201,8 +215,12 @@ class FigureView(QWidget):
             "curve_dragged",
             "curve_finished",
             "radius_changed",
+            "box_grabbed",
+            "box_dragged",
+            "box_finished",
         ):
             getattr(self.gestures, name).connect(getattr(self, name))
+        self.gestures.wheel_turned.connect(self.box_wheel_turned)
         self._look = (QFont(), 0.0)
         self._apply_look()
         self.clear("Nothing to show yet.")
@@ -339,6 +357,7 @@ class FigureView(QWidget):
             return False
         self.gestures.cancel()
         self.gestures.hide_brush()
+        self.gestures.hide_box()
         self._columns = columns
         self._row_titles, self._column_titles = titles
         scene = self._canvas.scene()
@@ -374,6 +393,7 @@ class FigureView(QWidget):
 
     def _show(self, still: figures.Plot | figures.Panels, structure: bool) -> None:
         changed = structure
+        self.gestures.settle()
         plots = tuple(figures.plots_of(still))
         for area, plot in zip(self._areas, plots, strict=True):
             scales = (area.plot.x.scale, area.plot.y.scale)
@@ -627,9 +647,9 @@ class FigureView(QWidget):
 
         Parameters
         ----------
-        tool : {"look", "paint", "erase", "point", "curve"}
+        tool : {"look", "paint", "erase", "point", "curve", "box"}
             Move and zoom; paint or erase with the brush; pick a point; drag the points of the curve whose role is
-            ``hand`` up and down.
+            ``hand`` up and down; move and scale boxes, with Shift and the arrow keys and with ``[`` and ``]``, too.
 
         Raises
         ------
@@ -642,6 +662,10 @@ class FigureView(QWidget):
     def set_brush_radius(self, radius: float) -> None:
         """Make the brush this large, in axis units; the keys ``[`` and ``]`` change it, too."""
         self.gestures.set_radius(radius)
+
+    def set_box_plots(self, *plots: int) -> None:
+        """Let boxes be taken in hand in these plots alone."""
+        self.gestures.set_box_plots(plots)
 
     def _area_at(self, position: QPointF) -> tuple[int, PlotArea] | None:
         for index, area in enumerate(self._areas):
@@ -664,7 +688,10 @@ class FigureView(QWidget):
             return self.gestures.move(position)
         found = self._area_at(position)
         if event.buttons() == Qt.MouseButton.NoButton:
-            self.gestures.hover(found[1] if found else None, position)
+            takes = found is not None and (self.tool != "box" or self.gestures.takes_boxes(found[0]))
+            self.gestures.hover(found[1] if found and takes else None, position)
+            if self.tool == "box":
+                self._canvas.viewport().setCursor(self.gestures.cursor())
             self._show_readout(found[1] if found else None, position)
         return False
 
@@ -678,6 +705,18 @@ class FigureView(QWidget):
         if event.button() != Qt.MouseButton.LeftButton:
             return False
         return self.gestures.release(event.position())
+
+    def wheel_turned(self, event: QWheelEvent) -> bool:
+        """Tell of the wheel over a plot whose boxes can be taken in hand; False where it zooms."""
+        found = self._area_at(event.position())
+        if found is None or not self.gestures.takes_boxes(found[0]):
+            return False
+        # With Alt or Shift held some platforms turn the wheel sideways.
+        turned = event.angleDelta().y() or event.angleDelta().x()
+        shift = Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier
+        if turned:
+            self.gestures.wheel_turned.emit(turned / 120, bool(event.modifiers() & shift), found[0])
+        return True
 
     def mouse_left(self) -> None:
         """The mouse is elsewhere."""
@@ -710,6 +749,22 @@ class FigureView(QWidget):
         """What is said about the place under the mouse; empty when it is elsewhere."""
         return "" if self._readout.isHidden() else self._readout.text()
 
+    def _key_on_box(self, event: QKeyEvent) -> bool:
+        """Shift and an arrow moves the box in hand, brackets scale it."""
+        steps = {
+            Qt.Key.Key_Left: (-NUDGE, 0.0),
+            Qt.Key.Key_Right: (NUDGE, 0.0),
+            Qt.Key.Key_Up: (0.0, -NUDGE),
+            Qt.Key.Key_Down: (0.0, NUDGE),
+        }
+        key = Qt.Key(event.key())
+        if key in steps and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            return self.gestures.nudge(self._areas, *steps[key], 1.0)
+        if key in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight):
+            factor = 1.1 if key == Qt.Key.Key_BracketRight else 1 / 1.1
+            return self.gestures.nudge(self._areas, 0.0, 0.0, factor)
+        return False
+
     def key_pressed(self, event: QKeyEvent) -> bool:
         """Act on a key; False if it means nothing here."""
         key = event.key()
@@ -718,6 +773,8 @@ class FigureView(QWidget):
         if key in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight) and self.tool in ("paint", "erase"):
             self.gestures.set_radius(self.gestures.radius * (1.25 if key == Qt.Key.Key_BracketRight else 0.8))
             self.gestures.radius_changed.emit(self.gestures.radius)
+            return True
+        if self.tool == "box" and self._key_on_box(event):
             return True
         if key == Qt.Key.Key_Escape and self.gestures.active:
             self.gestures.cancel()

@@ -87,6 +87,8 @@ class TimeSlider(QWidget):
         self._speed = 1.0
         self._playing = False
         self._advancing = False
+        self._rested = 0.0  # seconds that the last frame has stayed
+        self._rest = 0.0  # seconds that the last frame of a film without seconds stays
         self._clock = time.monotonic
         self._ticked = 0.0  # when the film last moved on, by the clock
         self._place = 0.0  # where it is between two frames, in its own seconds
@@ -193,6 +195,10 @@ class TimeSlider(QWidget):
         self._rate = min(max(float(rate), 0.1), 60.0)
         self._run_timer()
 
+    def set_rest(self, seconds: float) -> None:
+        """How long the last frame of a film stays whose time is not in seconds, before it begins again."""
+        self._rest = max(float(seconds), 0.0)
+
     def set_speed(self, speed: float) -> None:
         """Run the film so many times as fast; the nearest of `SPEEDS` is taken."""
         nearest = min(SPEEDS, key=lambda known: abs(math.log(known) - math.log(max(speed, 1e-6))))
@@ -285,7 +291,10 @@ class TimeSlider(QWidget):
         if self._slider.isSliderDown() or len(self._times) < 2:
             return
         if not self._is_timed:
-            self._slider.setValue((self.index + 1) % len(self._times))
+            is_last = self.index == len(self._times) - 1
+            self._rested = self._rested + elapsed if is_last else 0.0
+            if not is_last or self._rested >= self._rest:
+                self._slider.setValue((self.index + 1) % len(self._times))
             return
         first, last = float(self._times[0]), float(self._times[-1])
         self._place += elapsed * self._speed

@@ -11,7 +11,7 @@ import pydantic
 from engines.config import Preset, Settings, setting
 from engines.errors import SettingError
 from engines.figures import CurveSpec, FigureSpec
-from engines.method import Action, Method
+from engines.method import Action, Method, Question
 
 LABELLED = ("digits", "mnist", "two_digits", "cluttered_digits", "svhn", "file")
 """Data that have one class for each picture, or may have."""
@@ -395,6 +395,8 @@ class FanOut(Action):
     index : int
         Which sample of the grid, from 0 and wrapped around.
     endings : int
+    draw : int
+        Which draw of the new z_t, from 0.
     """
 
     is_noted: ClassVar[bool] = False
@@ -402,6 +404,12 @@ class FanOut(Action):
     step: int
     index: int = 0
     endings: int = 12
+    draw: int = 0
+
+
+@dataclass(frozen=True)
+class GiveHand(Question):
+    """Tell what the hand holds: it comes back with a keyframe."""
 
 
 MOST_ENDINGS = 64
@@ -502,8 +510,8 @@ PRESETS = (
     Preset(
         "cluttered",
         "Cluttered digits, classified",
-        "The reading window finds the digit: eight glimpses of 12×12 as in the paper, on 60×60 in place of 100×100 and with "
-        "half as many units, for a CPU. The learning rate is ours.",
+        "The reading window finds the digit, in eight glimpses through 12×12 filters, on canvases of 60×60. All sizes and "
+        "the learning rate are ours.",
         {
             "task": "classify",
             "data": "cluttered_digits",
@@ -519,10 +527,9 @@ PRESETS = (
     ),
     Preset(
         "svhn",
-        "Street numbers, the paper's network",
-        "The paper's sizes: T = 32, 800 units, 100 latent numbers, windows of 12×12; three channels as Bernoulli means. "
-        "The pictures are the cropped digits of 32×32, where the paper cuts 54×54 out of whole house numbers. Learning rate, "
-        "batch and clipping are ours. For a GPU.",
+        "Street numbers",
+        "Three channels as Bernoulli means, through the same filters. The pictures are the cropped digits of 32×32, where "
+        "the paper cuts 54×54 out of whole house numbers. All sizes and the learning rate are ours. For a GPU.",
         {
             "data": "svhn",
             "glimpses": 32,

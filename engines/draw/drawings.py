@@ -97,7 +97,7 @@ def fan(engine: DrawEngine, request: FanOut) -> Trace:
     """One beginning and its endings: z of one step is drawn anew for each, the first keeps it."""
     index = request.index % max(engine.config.shown, 1)
     z = prior(engine, index + 1)[:, index : index + 1].expand(-1, request.endings, -1).clone()
-    generator = stream(engine.config.seed, "pictures/fan", engine.device)
+    generator = stream(engine.config.seed, f"pictures/fan/{request.draw}", engine.device)
     fresh = torch.randn(z[0].shape, generator=generator, device=engine.device)
     z[request.step - 1, 1:] = fresh[1:] * engine.config.temperature
     return engine.model.generate(z)

@@ -22,6 +22,7 @@ from engines.draw.config import (
     MOST_ENDINGS,
     DrawSettings,
     FanOut,
+    GiveHand,
     HoldBrush,
     LetGo,
     OwnImage,
@@ -309,6 +310,8 @@ class DrawEngine(Engine):
             ``step``; ``before`` and ``after``, (T + 1, H, W) or with colours: the canvases without and with the hand.
         LetGo
             None.
+        GiveHand
+            ``image``, ``own``, ``probe``, ``brush`` and ``fan``, as in `Hand`; ``own`` a picture (H, W) or (H, W, 3).
         FanOut
             ``step``; ``endings`` (endings, H, W) or with colours; the first is the drawing as it was.
         """
@@ -328,6 +331,15 @@ class DrawEngine(Engine):
             case LetGo():
                 self.hand.brush = None
                 return None
+            case GiveHand():
+                hand = self.hand
+                return {
+                    "image": hand.image,
+                    "own": None if hand.own is None else self._picked_image(),
+                    "probe": hand.probe,
+                    "brush": hand.brush,
+                    "fan": hand.fan,
+                }
             case FanOut():
                 self._check_step(action.step)
                 if not 1 <= action.endings <= MOST_ENDINGS:

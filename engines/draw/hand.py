@@ -55,7 +55,7 @@ class Hand:
                 "paint": None if brush.paint is None else np.nan_to_num(brush.paint),
                 "painted": None if brush.paint is None else (~np.isnan(brush.paint)).astype(np.uint8),
             },
-            "fan": None if fan is None else [fan.step, fan.index, fan.endings],
+            "fan": None if fan is None else [fan.step, fan.index, fan.endings, fan.draw],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

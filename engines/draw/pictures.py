@@ -307,7 +307,8 @@ def _held(engine: DrawEngine) -> Figure:
         model_box = _boxes(both.after.writes, t, shape.writing, 1, 1, WRITING)
         hand_box = _boxes(both.after.writes, t, shape.writing, 1, 1, HAND)
         note = f"t = {t} of {shape.glimpses}"
-        if request is not None and t == request.step:
+        does = request is not None and (request.window is not None or request.paint is not None)
+        if does and request is not None and t == request.step:
             note += ", your hand"
         plots = [
             _grid_plot(
@@ -472,16 +473,14 @@ def _probe(engine: DrawEngine) -> Figure:
                 hint=hint,
             ),
             _grid_plot(ImageGrid(seen.glimpse[None].copy(), 1), "Glimpse"),
-            _grid_plot(
-                ImageGrid(seen.written[None] / strength, 1), "Written back", note=f"white is {strength:.3g}"
-            ),
+            _grid_plot(ImageGrid(seen.written[None] / strength, 1), "Written back"),
             _bank_plot(seen.f_x, "a", "F_X"),
             _bank_plot(seen.f_y, "b", "F_Y"),
         ),
         3,
         title="Probe",
         caption=f"A grid of {probe.n}×{probe.n} filters with stride {probe.delta:.3g} and sigma {probe.sigma:.3g} px over a "
-        "picture, the glimpse, and the glimpse written back through the same grid.",
+        f"picture, the glimpse, and the glimpse written back through the same grid, where white is {strength:.3g}.",
         share_axes=False,
     )
 
@@ -508,9 +507,9 @@ def _terms(engine: DrawEngine) -> Figure:
                 (Bars(places, parts, role="model"),),
                 Axis("part", ticks=((0.0, "pixels, Lˣ"), (1.0, "latents, Lᶻ")), limits=(-0.6, 1.6)),
                 Axis("L", "nats"),
-                "Both parts of the bound",
+                "Parts of L",
                 legend=False,
-                note=f"L = {bound.nats:.4g} nats",
+                note=f"{bound.nats:.4g} nats",
             ),
         ),
         2,

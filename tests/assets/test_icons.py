@@ -31,7 +31,7 @@ UI = {
     "copy", "maximise", "restore", "close", "info", "help", "warning", "error", "check", "plus", "minus",
     "chevron-left", "chevron-right", "chevron-down", "menu", "dock", "sun", "moon", "folder", "file",
     "data", "brush", "eraser", "pin", "point", "eye", "eye-off", "camera", "film", "compare", "fork",
-    "more", "cpu", "gpu", "clock", "list", "pencil", "trash", "command",
+    "more", "cpu", "gpu", "clock", "list", "pencil", "trash", "command", "window", "shuffle",
 }
 # fmt: on
 SET = [

@@ -815,6 +815,97 @@ def test_escape_and_another_tool_end_a_stroke(view):
     assert len(heard.of("stroke_finished")) == 2
 
 
+BOX = ("box_grabbed", "box_dragged", "box_finished", "box_wheel_turned")
+
+
+def boxed(*places: tuple[float, float, float, float], role: str = "warning") -> Plot:
+    """A picture of 20 by 20 with boxes over it."""
+    x, y, width, height = np.array(places, dtype=float).reshape(-1, 4).T
+    grid = ImageGrid(np.zeros((1, 20, 20)), 1)
+    return Plot((grid, Boxes(x, y, width, height, role=role)), HIDDEN, HIDDEN, y_down=True, equal=True)
+
+
+def test_the_inside_of_a_box_moves_it_and_no_view(view):
+    view.set_figure(boxed((4.0, 6.0, 8.0, 6.0)))
+    view.set_tool("box")
+    heard = Heard(view, *ALL, *BOX)
+    before = view.areas[0].view_range()
+    drag(view, [scene_point(view, *place) for place in ((8.0, 9.0), (9.0, 9.5), (11.0, 8.0))])
+    assert heard.of("box_grabbed") == [pytest.approx((4.0, 6.0, 8.0, 6.0, 0))]
+    assert heard.of("box_dragged")[-1] == pytest.approx((7.0, 5.0, 8.0, 6.0, 0), abs=0.15)
+    assert heard[-1] == ("box_finished", (0,)) and view.areas[0].view_range() == before
+    assert {name for name, _ in heard} == set(BOX[:3])
+
+
+def test_a_corner_scales_a_box_about_its_middle(view):
+    view.set_figure(boxed((4.0, 6.0, 8.0, 6.0)))
+    view.set_tool("box")
+    heard = Heard(view, *BOX)
+    drag(view, [scene_point(view, 12.0, 12.0), scene_point(view, 13.0, 12.5), scene_point(view, 16.0, 15.0)])
+    assert heard.of("box_dragged")[-1] == pytest.approx((0.0, 3.0, 16.0, 12.0, 0), abs=0.3)
+    heard.clear()
+    drag(view, [scene_point(view, 12.0, 12.0), scene_point(view, 8.0, 9.0)])
+    assert heard.of("box_dragged")[-1][2] > 0, "a box is never lost in its middle"
+
+
+def test_the_smallest_of_several_boxes_is_taken_and_a_press_beside_them_moves_the_view(view):
+    view.set_figure(boxed((1.0, 1.0, 18.0, 18.0), (6.0, 6.0, 6.0, 6.0)))
+    view.set_tool("box")
+    heard = Heard(view, *BOX)
+    drag(view, [scene_point(view, 9.0, 9.0), scene_point(view, 10.0, 9.0)])
+    assert heard.of("box_grabbed")[0][:4] == (6.0, 6.0, 6.0, 6.0)
+    heard.clear()
+    before = view.areas[0].view_range()
+    view.set_figure(boxed((6.0, 6.0, 6.0, 6.0)))
+    drag(view, [scene_point(view, 2.0, 2.0), scene_point(view, 4.0, 4.0), scene_point(view, 6.0, 4.0)])
+    assert heard == [] and view.areas[0].view_range() != before
+
+
+def test_the_box_in_hand_is_outlined_until_a_newer_picture_shows_it(view):
+    view.set_figure(boxed((4.0, 6.0, 8.0, 6.0)))
+    view.set_tool("box")
+    drag(view, [scene_point(view, 8.0, 9.0), scene_point(view, 9.0, 9.0), scene_point(view, 11.0, 9.0)])
+    assert near(picture(view), "#CC79A7", 50).sum() > 50
+    view.set_figure(boxed((7.0, 6.0, 8.0, 6.0)))
+    assert not near(picture(view), "#CC79A7", 50).any()
+
+
+def test_boxes_can_be_kept_to_some_of_the_plots(view):
+    plots = (boxed((4.0, 6.0, 8.0, 6.0)), boxed((4.0, 6.0, 8.0, 6.0)))
+    view.set_figure(Panels(plots, 2))
+    view.set_tool("box")
+    view.set_box_plots(1)
+    heard = Heard(view, *BOX)
+    for plot in (0, 1):
+        drag(view, [scene_point(view, 8.0, 9.0, plot), scene_point(view, 9.0, 9.0, plot)])
+        wheel(view, scene_point(view, 8.0, 9.0, plot), 120)
+    assert [arguments[-1] for name, arguments in heard if name == "box_grabbed"] == [1]
+    assert heard.of("box_wheel_turned") == [(1.0, False, 1)]
+
+
+def test_keys_move_and_scale_the_box_that_was_last_in_hand(view):
+    view.set_figure(boxed((1.0, 1.0, 4.0, 4.0), (12.0, 12.0, 4.0, 4.0)))
+    view.set_tool("box")
+    drag(view, [scene_point(view, 14.0, 14.0), scene_point(view, 14.2, 14.0)])
+    view.set_figure(boxed((1.0, 1.0, 4.0, 4.0), (12.0, 12.0, 4.0, 4.0)))
+    heard = Heard(view, *BOX)
+    key = view.focusProxy()
+    QTest.keyClick(key, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
+    x, y, width, _, _ = heard.of("box_dragged")[-1]
+    assert 10.0 < x < 12.0 and (y, width) == (12.0, 4.0)
+    QTest.keyClick(key, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
+    then = heard.of("box_dragged")[-1]
+    assert then[0] == pytest.approx(x) and then[1] > 12.0, "further from where it was put, down the screen"
+    QTest.keyClick(key, Qt.Key.Key_BracketRight)
+    larger = heard.of("box_dragged")[-1]
+    assert larger[2] > 4.0 and larger[0] + larger[2] / 2 == pytest.approx(then[0] + 2.0)
+    assert len(heard.of("box_finished")) == 3
+    heard.clear()
+    view.set_tool("look")
+    QTest.keyClick(key, Qt.Key.Key_BracketRight)
+    assert heard == []
+
+
 # Curves of scalars
 
 SPEC = CurveSpec("K", "Bound", "What it is.", (("K", "K", "model"), ("old", "before", "past")), "Bound",

@@ -91,6 +91,22 @@ def test_playing_goes_round_in_a_loop(slider, qtbot):
     assert len(heard) == count
 
 
+def test_the_last_frame_of_a_film_without_seconds_stays_as_long_as_it_is_told(slider):
+    now = [0.0]
+    slider._clock = lambda: now[0]
+    slider.set_range(np.arange(3.0), Axis("t"))
+    slider.set_rest(0.5)
+    slider.set_index(1)
+    slider.set_playing(True)
+    seen = []
+    for _ in range(8):
+        now[0] += 0.2
+        slider._on_timer_timeout()
+        seen.append(slider.index)
+    slider.set_playing(False)
+    assert seen == [2, 2, 2, 0, 1, 2, 2, 2]
+
+
 def test_nothing_moves_while_it_is_not_seen(slider, qtbot):
     heard = noted(slider)
     slider.set_frames_per_second(60)

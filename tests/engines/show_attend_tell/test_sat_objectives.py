@@ -223,7 +223,11 @@ def test_the_entropy_term_alone_makes_attention_even() -> None:
         energies = (energies - 2 * gradient).detach().requires_grad_()
     alphas = torch.softmax(energies, -1)
     assert torch.allclose(alphas, torch.full_like(alphas, 0.25), atol=1e-3)
-    assert before < float(entropy(alphas.detach()).mean()) == pytest.approx(torch.tensor(4.0).log().item(), abs=1e-5)
+    assert (
+        before
+        < float(entropy(alphas.detach()).mean())
+        == pytest.approx(torch.tensor(4.0).log().item(), abs=1e-5)
+    )
 
 
 def test_a_location_of_no_weight_has_a_finite_gradient() -> None:
