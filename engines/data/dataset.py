@@ -105,6 +105,19 @@ class Dataset:
         """How many numbers one example has."""
         return int(np.prod(self.shape))
 
+    def description(self) -> dict[str, str]:
+        """What the run folder and exported figures say of it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "kind": self.kind,
+            "shape": "x".join(map(str, self.shape)),
+            "digest": self.digest,
+            "licence": self.licence,
+            "source": self.source,
+            "notes": " ".join(self.notes),
+        }
+
 
 def arrays_digest(*arrays: np.ndarray | None) -> str:
     """SHA-256, as hexadecimal text, over types, shapes and values; None counts as an array that is

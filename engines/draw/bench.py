@@ -7,9 +7,6 @@ differentiation. Both have the same network, batches and optimiser, and are meas
 
 from __future__ import annotations
 
-import os
-import statistics
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.bench import ratios, threads_of_the_lab, told, updates_in_turns
 from engines.config import Preset, find_preset
 from engines.draw.config import METHOD, DrawSettings
 from engines.draw.filterbank import LOWEST_LOG_VARIANCE
@@ -191,14 +189,8 @@ def bench(preset: Preset | None, seconds: float, rounds: int, peer: str) -> dict
         Plain data.
     """
     presets = [preset] if preset is not None else [find_preset(METHOD.presets, name) for name in PRESETS]
-    # As in the lab: one core is left to the window.
-    threads = max(1, (os.cpu_count() or 2) - 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of_the_lab() as threads:
         measured = {p.id: _bench_one(p, seconds, rounds, peer != "no") for p in presets}
-    finally:
-        torch.set_num_threads(before)
     result: dict[str, Any] = {
         "seconds": seconds,
         "rounds": rounds,
@@ -224,40 +216,18 @@ def _bench_one(preset: Preset, seconds: float, rounds: int, with_peer: bool) -> 
     parts: dict[str, Update] = {"ours": _ours(settings, shape, x, generator)}
     if with_peer:
         parts["plain"] = _plain(settings, shape, x, generator)
-    rates: dict[str, list[float]] = {name: [] for name in parts}
-    for update in parts.values():
-        # The first, which also fills caches, does not count.
-        update()
-    for _ in range(rounds):
-        for name, update in parts.items():
-            rates[name].append(_rate(update, seconds))
+    rates = updates_in_turns(parts, seconds, rounds)
     result: dict[str, Any] = {
         "settings": {name: getattr(settings, name) for name in _COMPARED},
         "picture": [height, width, channels],
+        **told(rates),
     }
-    for name, all_rates in rates.items():
-        result[name] = {
-            "updates_per_s": round(statistics.median(all_rates), 3),
-            "all_updates_per_s": [round(rate, 3) for rate in all_rates],
-        }
     if with_peer:
-        ratios = [ours / plain for ours, plain in zip(rates["ours"], rates["plain"], strict=True)]
-        result["ratio_to_plain"] = round(statistics.median(ratios), 3)
-        result["all_ratios_to_plain"] = [round(ratio, 3) for ratio in ratios]
+        result |= ratios("ratio_to_plain", rates["ours"], rates["plain"])
     return result
 
 
 _COMPARED = ("attention", "glimpses", "read_n", "write_n", "hidden", "latent", "batch")
-
-
-def _rate(update: Update, seconds: float) -> float:
-    count, began = 0, time.perf_counter()
-    while True:
-        update()
-        count += 1
-        now = time.perf_counter()
-        if now - began >= seconds:
-            return count / (now - began)
 
 
 def _ours(settings: DrawSettings, shape: Shape, x: Tensor, generator: torch.Generator) -> Update:

@@ -430,17 +430,7 @@ class DrawEngine(Engine):
     # --- rewind  ----------
 
     def data_description(self) -> Mapping[str, str]:
-        dataset = self.data.dataset
-        return {
-            "name": dataset.name,
-            "title": dataset.title,
-            "kind": dataset.kind,
-            "shape": "x".join(map(str, dataset.shape)),
-            "digest": dataset.digest,
-            "licence": dataset.licence,
-            "source": dataset.source,
-            "notes": " ".join(dataset.notes),
-        }
+        return self.data.dataset.description()
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {

@@ -8,10 +8,7 @@ have the same loss.
 
 from __future__ import annotations
 
-import os
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engines.bench import ratios, threads_of_the_lab, told, updates_in_turns
 from engines.config import Preset, find_preset
 from engines.show_attend_tell import encoders
 from engines.show_attend_tell.batches import Batches
@@ -74,14 +72,8 @@ def bench(preset: Preset | None, seconds: float, rounds: int, peer: str) -> dict
         Plain data.
     """
     presets = [preset] if preset is not None else [find_preset(METHOD.presets, name) for name in PRESETS]
-    # As in the lab: one core is left to the window.
-    threads = max(1, (os.cpu_count() or 2) - 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of_the_lab() as threads:
         measured = {p.id: _bench_one(p, seconds, rounds, peer != "no") for p in presets}
-    finally:
-        torch.set_num_threads(before)
     result: dict[str, Any] = {
         "seconds": seconds,
         "rounds": rounds,
@@ -103,36 +95,17 @@ def _bench_one(preset: Preset, seconds: float, rounds: int, with_peer: bool) -> 
     parts: dict[str, Callable[[], object]] = {"ours": engine.step}
     if with_peer:
         parts["plain"] = PlainTraining(engine).step
-    rates: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(rounds):
-        for name, step in parts.items():
-            step()
-            done, began = 0, time.perf_counter()
-            while (now := time.perf_counter()) - began < seconds or not done:
-                step()
-                done += 1
-            rates[name].append(done / (now - began))
+    rates = updates_in_turns(parts, seconds, rounds)
     result: dict[str, Any] = {
         "locations": engine.locations,
         "words": len(engine.vocabulary),
         "captions": len(engine.examples),
         "settings": {name: getattr(settings, name) for name in COMPARED},
-        **{
-            name: {
-                "updates_per_s": round(statistics.median(values), 2),
-                "all_updates_per_s": [round(value, 2) for value in values],
-            }
-            for name, values in rates.items()
-        },
+        **told(rates),
     }
     if with_peer:
-        result |= _ratios("ratio_to_plain", rates["ours"], rates["plain"])
+        result |= ratios("ratio_to_plain", rates["ours"], rates["plain"])
     return result
-
-
-def _ratios(name: str, ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return {name: round(statistics.median(ratios), 3), f"all_{name}": [round(ratio, 3) for ratio in ratios]}
 
 
 class PlainTraining:

@@ -19,13 +19,14 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from engines.bench import ratios, threads_of_the_lab
 from engines.config import Preset, find_preset
 from engines.errors import InputError
 from engines.trpo.config import METHOD, TrpoSettings
@@ -102,8 +103,6 @@ def bench(preset: Preset | None, seconds: float, rounds: int, peer: str) -> dict
     InputError
         sb3-contrib is wanted and not installed.
     """
-    import torch
-
     missing = any(importlib.util.find_spec(name) is None for name in PEER)
     if missing and peer == "yes":
         raise InputError(
@@ -112,14 +111,8 @@ def bench(preset: Preset | None, seconds: float, rounds: int, peer: str) -> dict
         )
     with_peer = peer != "no" and not missing
     presets = [preset] if preset is not None else [find_preset(METHOD.presets, name) for name in PRESETS]
-    # As in the lab: one core is left to the window.
-    threads = max(1, (os.cpu_count() or 2) - 1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of_the_lab() as threads:
         environments = {p.id: _bench_one(p, seconds, rounds, with_peer) for p in presets}
-    finally:
-        torch.set_num_threads(before)
     names = ["gymnasium", "mujoco", "numpy"] + (["sb3-contrib", "stable-baselines3"] if with_peer else [])
     result: dict[str, Any] = {
         "seconds": seconds,
@@ -172,11 +165,11 @@ def _bench_one(preset: Preset, seconds: float, rounds: int, with_peer: bool) -> 
     }
     limit = _faster(rates, "bare_threads", "bare_processes")
     result["limit"] = limit
-    result.update(_ratios("share_of_limit", rates["ours"], rates[limit]))
+    result.update(ratios("share_of_limit", rates["ours"], rates[limit]))
     if with_peer:
         peer = _faster(rates, "sb3_dummy", "sb3_subprocesses")
         result["sb3"] = peer
-        result.update(_ratios("ratio_to_sb3", rates["ours"], rates[peer]))
+        result.update(ratios("ratio_to_sb3", rates["ours"], rates[peer]))
     return result
 
 
@@ -190,11 +183,6 @@ _COMPARED = (
 
 def _faster(rates: dict[str, list[float]], *names: str) -> str:
     return max(names, key=lambda name: statistics.median(rates[name]))
-
-
-def _ratios(name: str, ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return {name: round(statistics.median(ratios), 3), f"all_{name}": [round(ratio, 3) for ratio in ratios]}
 
 
 def _ours(settings: TrpoSettings, number: int, seconds: float) -> Turn:

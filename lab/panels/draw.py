@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,7 +163,6 @@ class DrawPanel(Panel):
         self._probe_start: tuple[Probe, tuple[float, float, float, float]] | None = None
         self._wishes: dict[str, Action] = {}
         self._is_asking = False
-        self._awaited: dict[tuple[str, int], str] = {}
         self._has_played = False
         super()._set_up()
         for name in ("canvas", "held"):
@@ -554,7 +554,7 @@ class DrawPanel(Panel):
         number = self._act_on(self._wishes.pop(name), _CHANGES[name])
         self._is_asking = number is not None
         if number is not None:
-            self._awaited[self.run.key, number] = name
+            self.await_answer(self.run, number, partial(self._take_answered, name))
 
     def _act_on(self, action: Action, names: tuple[str, ...]) -> int | None:
         """Act, and ask again for these pictures alone: the others stay as they are."""
@@ -572,13 +572,8 @@ class DrawPanel(Panel):
         self._request(self.session, at_once, now=True)
         return number
 
-    def take_answer(self, run: ActiveRun, answer: m.Answer) -> None:
-        name = self._awaited.pop((run.key, answer.number), None)
-        if name == "hand":
-            if not answer.error:
-                self._take_hand(run, answer.payload)
-            return
-        if name is None or run is not self.run:
+    def _take_answered(self, name: str, run: ActiveRun, answer: m.Answer) -> None:
+        if run is not self.run:
             return
         self._is_asking = False
         if answer.error and name not in self._wishes:
@@ -591,8 +586,11 @@ class DrawPanel(Panel):
         self._ask_wish()
         self._update_tools()
 
-    def _take_hand(self, run: ActiveRun, told: Mapping[str, Any]) -> None:
+    def _take_hand(self, run: ActiveRun, answer: m.Answer) -> None:
         """A run that goes on from a keyframe says what it holds."""
+        if answer.error:
+            return
+        told: Mapping[str, Any] = answer.payload
         hand = self._hands.setdefault(run.key, Hand())
         hand.brush, hand.fan, hand.probe = told["brush"], told["fan"], told["probe"]
         hand.image, hand.own, hand.earlier = int(told["image"]), told["own"], []
@@ -1051,7 +1049,7 @@ class DrawPanel(Panel):
             run.after_start += [m.Act(action) for action in actions]
         super()._take_started(run, started)
         if run.session.spec.resume is not None:
-            self._awaited[run.key, run.session.act(GiveHand())] = "hand"
+            self.await_answer(run, run.session.act(GiveHand()), self._take_hand)
         if run is self.run:
             if not any(isinstance(self.view(name).figure, Film) for name in self.shared_films()):
                 self.slider.hide()
@@ -1074,7 +1072,6 @@ class DrawPanel(Panel):
         super()._let_go(run)
         self._hands.pop(run.key, None)
         self._handed.pop(run.key, None)
-        self._awaited = {place: name for place, name in self._awaited.items() if place[0] != run.key}
 
 
 _CHANGES: Mapping[str, tuple[str, ...]] = {

@@ -129,6 +129,9 @@ class Services:
     closing: list[Session] = field(default_factory=list)
 
 
+TakeAnswer = Callable[[ActiveRun, m.Answer], None]
+
+
 class Panel(QWidget):
     """One paper's panel.
 
@@ -170,6 +173,7 @@ class Panel(QWidget):
         self.run: ActiveRun | None = None
         """The run in focus."""
         self.lockstep = Lockstep()
+        self._awaited: dict[tuple[str, int], TakeAnswer] = {}
         self.overlays: list[OtherRun] = []
         """Curves of runs that are kept and shown beside the one in focus."""
         self.undo_stack = QUndoStack(self)
@@ -890,13 +894,14 @@ class Panel(QWidget):
         self.services.closing.append(run.session)
         if run in self.runs:
             self.runs.remove(run)
+        self._awaited = {place: then for place, then in self._awaited.items() if place[0] != run.key}
         if run is self.run:
             self.run = None
 
     def act(self, action: Action) -> int | None:
         """Send a request of the hand to the run, if there is one; it acts on the present.
 
-        Returns the number under which it is answered, see `take_answer`; None where there is nobody to answer.
+        Returns the number under which it is answered, see `await_answer`; None where there is nobody to answer.
         """
         if self.session is None or self.state not in ("starting", "running", "paused"):
             return None
@@ -904,8 +909,15 @@ class Panel(QWidget):
         self._version += 1
         return self.session.act(action)
 
+    def await_answer(self, run: ActiveRun, number: int, then: TakeAnswer) -> None:
+        """Have ``then(run, answer)`` called when a run answers that command, or refuses it, which is told already."""
+        self._awaited[run.key, number] = then
+
     def take_answer(self, run: ActiveRun, answer: m.Answer) -> None:
-        """A run answered a command, or refused it, which is told already; for subclasses that asked for something."""
+        """A run answered a command."""
+        then = self._awaited.pop((run.key, answer.number), None)
+        if then is not None:
+            then(run, answer)
 
     def take_file(self, path: Path) -> bool:
         """Open a file of this paper's own kind that was dropped on the window; False where it is none."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,7 +50,7 @@ from engines.show_attend_tell.config import (
     ReplaceWord,
 )
 from lab.panels.active_run import ActiveRun
-from lab.panels.panel import Panel
+from lab.panels.panel import Panel, TakeAnswer
 from lab.runs import messages as m
 from widgets.figure_view import FigureView
 from widgets.word_bar import WordBar
@@ -181,7 +181,6 @@ class ShowAttendTellPanel(Panel):
         self._plays_once = False
         self._grabbed: tuple[str, int] | None = None  # the view and the word where the hand is
         self._held_back: Figure | None = None  # a picture that waits until the hand lets go
-        self._awaited: dict[tuple[str, int], Callable[[ActiveRun, m.Answer], None]] = {}
         super()._set_up()
         self.slider.set_frames_per_second(WORDS_PER_SECOND)
         self.slider.playing_changed.connect(self._on_slider_playing_changed)
@@ -925,14 +924,9 @@ class ShowAttendTellPanel(Panel):
         model.setStringList(list(self._vocabulary))
         self._show_told()
 
-    def _await(self, number: int, then: Callable[[ActiveRun, m.Answer], None]) -> None:
+    def _await(self, number: int, then: TakeAnswer) -> None:
         assert self.run is not None
-        self._awaited[self.run.key, number] = then
-
-    def take_answer(self, run: ActiveRun, answer: m.Answer) -> None:
-        then = self._awaited.pop((run.key, answer.number), None)
-        if then is not None:
-            then(run, answer)
+        self.await_answer(self.run, number, then)
 
     # --- the run  ----------
 
@@ -961,7 +955,6 @@ class ShowAttendTellPanel(Panel):
     def _let_go(self, run: ActiveRun) -> None:
         super()._let_go(run)
         self._wishes.pop(run.key, None)
-        self._awaited = {place: then for place, then in self._awaited.items() if place[0] != run.key}
 
     def _send_hand(self) -> None:
         run = self.run

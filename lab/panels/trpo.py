@@ -35,7 +35,7 @@ from engines.trpo import saved
 from engines.trpo.config import GivePolicy, GiveUpdates, SetPolicy, WhatIf
 from engines.trpo.saved import SavedPolicy
 from lab.panels.active_run import ActiveRun
-from lab.panels.panel import Panel
+from lab.panels.panel import Panel, TakeAnswer
 from lab.runs import messages as m
 from widgets.fields import ChoiceBox
 from widgets.figure_view import FigureView
@@ -101,7 +101,6 @@ class TrpoPanel(Panel):
         self._listed_step = -1
         self._list_next = 0.0
         self._has_played = False  # the playback has begun by itself
-        self._awaited: dict[tuple[str, int], Callable[[ActiveRun, m.Answer], None]] = {}
         super()._set_up()
         self._update_tools()
 
@@ -354,14 +353,9 @@ class TrpoPanel(Panel):
         if not answer.error:
             self._take_updates(answer.payload)
 
-    def _await(self, number: int, then: Callable[[ActiveRun, m.Answer], None]) -> None:
+    def _await(self, number: int, then: TakeAnswer) -> None:
         assert self.run is not None
-        self._awaited[self.run.key, number] = then
-
-    def take_answer(self, run: ActiveRun, answer: m.Answer) -> None:
-        then = self._awaited.pop((run.key, answer.number), None)
-        if then is not None:
-            then(run, answer)
+        self.await_answer(self.run, number, then)
 
     def tick(self, *, in_sight: bool) -> None:
         super().tick(in_sight=in_sight)
@@ -375,10 +369,6 @@ class TrpoPanel(Panel):
         self._is_asking = self._asks_again = self._is_listing = False
         self._listed_step, self._list_next = -1, 0.0
         self._show_what_if()
-
-    def _let_go(self, run: ActiveRun) -> None:
-        super()._let_go(run)
-        self._awaited = {place: then for place, then in self._awaited.items() if place[0] != run.key}
 
     def _take_started(self, run: ActiveRun, started: m.Started) -> None:
         was_to_follow = bool(run.after_start)

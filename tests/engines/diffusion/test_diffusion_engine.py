@@ -25,7 +25,8 @@ from engines.diffusion.engine import DiffusionEngine
 from engines.errors import DataError, InputError, SettingError
 from engines.figures import Bars, Figure, Film, Heatmap, ImageGrid, Lines, Scatter, VectorField
 from engines.method import Action
-from lab.runs.state import pack, unpack
+from lab.runs.state import unpack
+from tests.engines.handling import copy_of, everything, marks, one_sentence, picture, same, trained
 
 TINY: Mapping[str, Any] = {
     "trajectory": 8,
@@ -53,55 +54,10 @@ def images(**changes: Any) -> DiffusionEngine:
     return make(**{**IMAGES, **changes})
 
 
-def trained(engine: DiffusionEngine, steps: int) -> DiffusionEngine:
-    """The same engine, some updates later."""
-    for _ in range(steps):
-        engine.step()
-    return engine
-
-
-def everything(engine: DiffusionEngine) -> bytes:
-    """The whole state, as a keyframe holds it."""
-    return pack(engine.state_dict())
-
-
-def copy_of(engine: DiffusionEngine, **changes: Any) -> DiffusionEngine:
-    """Another engine that continues from a keyframe of this one, with other settings if any are named."""
-    values = {**engine.config.model_dump(), **changes}
-    other = DiffusionEngine(DiffusionSettings.build(values), torch.device("cpu"))
-    other.load_state_dict(unpack(everything(engine))[0])
-    return other
-
-
-def picture(engine: DiffusionEngine, name: str) -> Figure:
-    """One picture."""
-    return engine.figures([name])[name]
-
-
-def same(first: Figure, second: Figure) -> bool:
-    """Whether two pictures hold the same numbers in the same places."""
-    a, b = dict(vocabulary.arrays_of(first)), dict(vocabulary.arrays_of(second))
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
-
-
-def marks(figure: Figure, kind: type, plot: int = 0, frame: int | None = None) -> list[Any]:
-    """Marks of one kind in one plot of a figure."""
-    still = vocabulary.at(figure, frame)
-    plots = list(vocabulary.plots_of(still))
-    return [mark for mark in plots[plot].marks if isinstance(mark, kind)]
-
-
 def region(x: float, y: float, radius: float = 0.5) -> PaintRegion:
     """A painted disc."""
     side = -3.2 + (np.arange(64) + 0.5) / 10
     return PaintRegion((side[None, :] - x) ** 2 + (side[:, None] - y) ** 2 <= radius**2, EXTENT)
-
-
-def one_sentence(error: BaseException) -> str:
-    """The error's text, which must be one sentence for a person."""
-    text = str(error)
-    assert text.endswith(".") and "\n" not in text and "Traceback" not in text
-    return text
 
 
 @pytest.fixture

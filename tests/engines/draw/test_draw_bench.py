@@ -56,7 +56,7 @@ def test_a_measurement_reports_rates_and_their_ratio(peer: str) -> None:
             measured["ours"]["all_updates_per_s"], measured["plain"]["all_updates_per_s"], strict=True
         )
     ]
-    assert measured["all_ratios_to_plain"] == pytest.approx(ratios, rel=0.02)
+    assert measured["all_ratio_to_plain"] == pytest.approx(ratios, rel=0.02)
 
 
 def test_a_classifier_is_not_measured_and_says_so() -> None:

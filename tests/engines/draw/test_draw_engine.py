@@ -27,9 +27,9 @@ from engines.draw.filterbank import Geometry, Window, glimpse, spread
 from engines.draw.material import classes_of
 from engines.draw.pictures import nearest
 from engines.errors import DataError, InputError, SettingError
-from engines.figures import Bars, Boxes, Figure, Film, ImageGrid, Lines, Panels
+from engines.figures import Bars, Boxes, Film, ImageGrid, Lines, Panels
 from engines.method import Action
-from lab.runs.state import pack, unpack
+from tests.engines.handling import copy_of, everything, marks, one_sentence, picture, same, trained
 
 TINY: Mapping[str, Any] = {
     "glimpses": 4,
@@ -79,49 +79,6 @@ def engine(request: pytest.FixtureRequest, colour: str) -> DrawEngine:
     if changes.get("data") == "file":
         changes["path"] = colour
     return trained(make(**changes), 3)
-
-
-def trained(engine: DrawEngine, steps: int) -> DrawEngine:
-    """The same engine, some updates later."""
-    for _ in range(steps):
-        engine.step()
-    return engine
-
-
-def everything(engine: DrawEngine) -> bytes:
-    """The whole state, as a keyframe holds it."""
-    return pack(engine.state_dict())
-
-
-def copy_of(engine: DrawEngine, **changes: Any) -> DrawEngine:
-    """Another engine that continues from a keyframe of this one."""
-    other = DrawEngine(engine.config.updated(changes), torch.device("cpu"))
-    other.load_state_dict(unpack(everything(engine))[0])
-    return other
-
-
-def picture(engine: DrawEngine, name: str) -> Figure:
-    """One picture."""
-    return engine.figures([name])[name]
-
-
-def same(first: Figure, second: Figure) -> bool:
-    """Whether two pictures hold the same numbers in the same places."""
-    a, b = dict(vocabulary.arrays_of(first)), dict(vocabulary.arrays_of(second))
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
-
-
-def marks(figure: Figure, kind: type, plot: int = 0, frame: int | None = None) -> list[Any]:
-    """Marks of one kind in one plot of a figure."""
-    still = vocabulary.at(figure, frame)
-    return [mark for mark in list(vocabulary.plots_of(still))[plot].marks if isinstance(mark, kind)]
-
-
-def one_sentence(error: BaseException) -> str:
-    """The error's text, which must be one sentence for a person."""
-    text = str(error)
-    assert text.endswith(".") and "\n" not in text and "Traceback" not in text
-    return text
 
 
 def act(engine: DrawEngine, action: Action) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from engines import figures as vocabulary
 from engines.data import captions as caption_data
 from engines.errors import InputError, SettingError
-from engines.figures import Bars, Figure, Film, Graph, Heatmap, ImageGrid, Lines, Panels, Rule
+from engines.figures import Bars, Film, Graph, Heatmap, ImageGrid, Lines, Panels, Rule
 from engines.method import Action
 from engines.show_attend_tell import examples
 from engines.show_attend_tell.config import (
@@ -32,7 +32,8 @@ from engines.show_attend_tell.config import (
 )
 from engines.show_attend_tell.engine import ShowAttendTellEngine
 from engines.show_attend_tell.objectives import doubly_stochastic_floor
-from lab.runs.state import pack, unpack
+from lab.runs.state import unpack
+from tests.engines.handling import copy_of, everything, marks, one_sentence, picture, same, trained
 
 TINY: Mapping[str, Any] = {
     "train_size": 24,
@@ -76,54 +77,10 @@ def make(**changes: Any) -> ShowAttendTellEngine:
     return ShowAttendTellEngine(ShowAttendTellSettings.build({**TINY, **changes}), torch.device("cpu"))
 
 
-def trained(engine: ShowAttendTellEngine, steps: int) -> ShowAttendTellEngine:
-    """The same engine, some updates later."""
-    for _ in range(steps):
-        engine.step()
-    return engine
-
-
-def everything(engine: ShowAttendTellEngine) -> bytes:
-    """The whole state, as a keyframe holds it."""
-    return pack(engine.state_dict())
-
-
-def copy_of(engine: ShowAttendTellEngine, **changes: Any) -> ShowAttendTellEngine:
-    """Another engine that continues from a keyframe of this one, with other settings if any are named."""
-    values = {**engine.config.model_dump(), **changes}
-    other = ShowAttendTellEngine(ShowAttendTellSettings.build(values), torch.device("cpu"))
-    other.load_state_dict(unpack(everything(engine))[0])
-    return other
-
-
-def picture(engine: ShowAttendTellEngine, name: str) -> Figure:
-    """One picture."""
-    return engine.figures([name])[name]
-
-
-def same(first: Figure, second: Figure) -> bool:
-    """Whether two pictures hold the same numbers in the same places, and the same words."""
-    a, b = dict(vocabulary.arrays_of(first)), dict(vocabulary.arrays_of(second))
-    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
-
-
-def marks(figure: Figure, kind: type, plot: int = 0, frame: int | None = None) -> list[Any]:
-    """Marks of one kind in one plot of a figure."""
-    plots = list(vocabulary.plots_of(vocabulary.at(figure, frame)))
-    return [mark for mark in plots[plot].marks if isinstance(mark, kind)]
-
-
 def answer(engine: ShowAttendTellEngine, action: Action) -> Mapping[str, Any]:
     given = engine.act(action)
     assert given is not None
     return given
-
-
-def one_sentence(error: BaseException) -> str:
-    """The error's text, which must be one sentence for a person."""
-    text = str(error)
-    assert text.endswith(".") and "\n" not in text and "Traceback" not in text
-    return text
 
 
 # --- training  ----------

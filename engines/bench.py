@@ -1,0 +1,75 @@
+"""What the benchmarks of all engines share: turns that are taken in rounds, and ratios of the same round; main thread."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def threads_of_the_lab() -> Iterator[int]:
+    """As many torch threads as a run has in the lab, where one core is left to the window; gives their number."""
+    import torch
+
+    threads = max(1, (os.cpu_count() or 2) - 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def updates_in_turns(
+    updates: Mapping[str, Callable[[], object]], seconds: float, rounds: int
+) -> dict[str, list[float]]:
+    """Updates per second of several implementations, in turns, so that what disturbs the machine disturbs all.
+
+    Parameters
+    ----------
+    updates : mapping of name to callable
+        One update each. The first of every turn is not counted.
+    seconds : float
+        Of each turn, at least.
+    rounds : int
+    """
+    rates: dict[str, list[float]] = {name: [] for name in updates}
+    for _ in range(rounds):
+        for name, update in updates.items():
+            update()
+            rates[name].append(_rate(update, seconds))
+    return rates
+
+
+def _rate(update: Callable[[], object], seconds: float) -> float:
+    count, began = 0, time.perf_counter()
+    while True:
+        update()
+        count += 1
+        now = time.perf_counter()
+        if now - began >= seconds:
+            return count / (now - began)
+
+
+def told(rates: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Median and all rounds of each implementation's updates per second."""
+    return {
+        name: {
+            "updates_per_s": round(statistics.median(some), 3),
+            "all_updates_per_s": [round(rate, 3) for rate in some],
+        }
+        for name, some in rates.items()
+    }
+
+
+def ratios(name: str, ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """The median ratio and that of each round, as ``name`` and ``all_name``."""
+    all_ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {
+        name: round(statistics.median(all_ratios), 3),
+        f"all_{name}": [round(ratio, 3) for ratio in all_ratios],
+    }
