@@ -425,7 +425,7 @@ class MainWindow(QMainWindow):
             self.transport.set_device_text(panel.started.device)
         newest = panel.numbers().get(panel.method.headline)
         known = newest is not None and not math.isnan(newest)
-        number = f"{newest:#.3g}".removesuffix(".").replace("-", "−") if known else ""
+        number = short_number(newest) if known and newest is not None else ""
         looking = f"  at step {panel.past.step:,}" if panel.past.step is not None else ""
         self.headline.setText(
             f"{panel.method.headline_label}  {number}{looking}" if number else looking.strip()
@@ -1087,3 +1087,11 @@ def _leaves(menu: QMenu) -> Iterator[QAction]:
             yield from _leaves(deeper)
         elif not action.isSeparator():
             yield action
+
+
+def short_number(value: float) -> str:
+    """Three digits, or all before the point up to a million: 0.0123, 72.3, 1,860, 1.86e+07."""
+    # What three digits would round to a thousand is one.
+    whole = 999.5 <= abs(value) < 1e6
+    text = f"{value:,.0f}" if whole else f"{value:#.3g}".removesuffix(".")
+    return text.replace("-", "−")

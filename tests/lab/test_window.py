@@ -128,6 +128,21 @@ def person(make_person: Callable[..., Person]) -> Iterator[Person]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.01234, "0.0123"),
+        (72.34, "72.3"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (-1857.2, "−1,857"),
+        (18.6e6, "1.86e+07"),
+    ],
+)
+def test_a_number_in_the_title_is_short(value: float, text: str) -> None:
+    assert main_window.short_number(value) == text
+
+
 # --- views  ----------
 
 
