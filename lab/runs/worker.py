@@ -80,6 +80,7 @@ class Worker:
         self._step = self._first_step = 0
         self._steps_left = -1  # until the next pause; negative: no end
         self._wanted: dict[str, None] = {}
+        self._looked_at: set[str] = set()  # pictures that were ever wanted
         self._told: set[str] = set()
         self._due = {"fast": 0.0, "slow": 0.0}
         self._costs: dict[str, str] = {}
@@ -204,8 +205,11 @@ class Worker:
                 self._wanted.update(dict.fromkeys(command.names))
                 if command.now:
                     self._due = dict.fromkeys(self._due, 0.0)
-                if self._state != "running" or self._step == self._first_step:
-                    # Before the first step nothing is slowed by them, and the person waits for the first picture.
+                # Before the first step the person waits for the first picture. For each but once: who asks again as soon as
+                # it comes would never let the first step begin.
+                is_first = self._step == self._first_step and not self._looked_at.issuperset(command.names)
+                self._looked_at.update(command.names)
+                if self._state != "running" or is_first:
                     self._publish_pictures(at_once=True)
             case m.Summarise():
                 return self._need_engine().summary()

@@ -29,6 +29,7 @@ from lab.runs.folder import RunFolder
 from lab.runs.hosts import ThreadHost, Where, WorkerPool
 from lab.runs.lock import is_held
 from lab.runs.session import RunFailed, Session
+from lab.runs.worker import Worker
 from tests.lab.watching import PATIENCE, Begin, Watched, direct, recorded, spec
 from tests.toy import MoveTo, Nudge, ToyEngine, WhereIs
 
@@ -313,6 +314,24 @@ def test_only_what_is_wanted_is_computed(begin: Begin, monkeypatch: pytest.Monke
     run.session.want(["path"])
     run.until_frames("path")
     assert [names for names in asked if names] == [("position",), ("path",)]
+
+
+def test_whoever_asks_again_at_once_does_not_hold_up_the_first_step(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    draw = Worker._draw
+
+    def asked_again(self: Worker, names: Any) -> Any:
+        made = draw(self, names)
+        # As from a window that has the picture before the worker looks for commands.
+        self._inbox.put(m.Numbered(0, m.Want(tuple(names))))
+        return made
+
+    monkeypatch.setattr(Worker, "_draw", asked_again)
+    run = begin("thread", spec())
+    run.session.start()
+    run.session.want(["position", "path"])
+    run.until(lambda s: s.step >= 3)
 
 
 @both
