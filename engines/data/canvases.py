@@ -333,6 +333,19 @@ def cluttered_digits_sources(
 _PAIRS = tuple((first, second) for first in range(10) for second in range(first, 10))
 
 
+def classes(labels: np.ndarray) -> np.ndarray:
+    """Classes (N,) of canvases from the digits on them (N, K): the digit itself, or of two the place of their pair.
+
+    Which digit was put down first cannot be seen, so a pair has no order.
+    """
+    if labels.shape[1] == 1:
+        return labels[:, 0].copy()
+    code = np.zeros((10, 10), dtype=np.int64)
+    for index, (first, second) in enumerate(_PAIRS):
+        code[first, second] = code[second, first] = index
+    return code[labels[:, 0], labels[:, 1]]
+
+
 def _dataset(
     name: str,
     what: str,
@@ -347,14 +360,8 @@ def _dataset(
     train, test = made.train.first(train_size), made.test.first(test_size)
     if made.train.count == 1:
         class_names = pool.class_names
-        codes = [part.labels[:, 0] for part in (train, test)]
     else:
-        # Which digit was put down first cannot be seen, so a pair has no order.
-        code = np.zeros((10, 10), dtype=np.int64)
-        for index, (first, second) in enumerate(_PAIRS):
-            code[first, second] = code[second, first] = index
         class_names = tuple(f"{first} and {second}" for first, second in _PAIRS)
-        codes = [code[part.labels[:, 0], part.labels[:, 1]] for part in (train, test)]
     notes = pool.notes
     if pool.name == "digits":
         size = made.train.digits.shape[1]
@@ -371,8 +378,8 @@ def _dataset(
         train=train.images,
         test=test.images,
         kind="images",
-        train_labels=codes[0],
-        test_labels=codes[1],
+        train_labels=classes(train.labels),
+        test_labels=classes(test.labels),
         class_names=class_names,
         levels=pool.levels,
         licence=pool.licence,

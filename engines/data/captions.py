@@ -294,7 +294,7 @@ class Pictures:
         path = self.paths[index]
         try:
             return _decode(path, self.size)
-        except image_folder._Unusable as reason:
+        except image_folder.Unusable as reason:
             raise DataError(
                 f"The picture {path} cannot be read any more ({reason}); put it back, or delete its lines from the "
                 "captions file."
@@ -305,7 +305,7 @@ def _decode(path: Path, size: int) -> np.ndarray:
     """Pixels (size, size, 3) uint8 of a whole picture, whatever its shape was."""
     from PIL import Image
 
-    pixels = image_folder._decode(path, "RGB", None).transpose(1, 2, 0)
+    pixels = image_folder.decode(path, "RGB", None).transpose(1, 2, 0)
     if pixels.shape[:2] == (size, size):
         return np.ascontiguousarray(pixels)
     squashed = Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.BICUBIC)
@@ -354,7 +354,7 @@ def caption_folder(path: str | os.PathLike[str], *, seed: int = 0, size: int = 2
     folder, file = _captions_file(Path(path))
     notes: list[str] = []
     said = _read_captions(file, notes)
-    found = image_folder._list_pictures(folder)
+    found = image_folder.list_pictures(folder)
     by_name: dict[str, Path] = {}
     for item in found:
         by_name.setdefault(item.name, item)
@@ -374,7 +374,7 @@ def caption_folder(path: str | os.PathLike[str], *, seed: int = 0, size: int = 2
             continue
         try:
             prints.append(_fingerprint(item))
-        except image_folder._Unusable as reason:
+        except image_folder.Unusable as reason:
             skipped.append(f"{name} ({reason})")
             continue
         paths[item] = name, list(captions)
@@ -581,7 +581,7 @@ def _fingerprint(path: Path) -> bytes:
 
     Whether a file is whole is seen from its end; only where that tells nothing is it decoded.
     """
-    with image_folder._open_picture(path) as picture:
+    with image_folder.open_picture(path) as picture:
         kind = picture.format
     try:
         with path.open("rb") as stream:
@@ -590,10 +590,10 @@ def _fingerprint(path: Path) -> bytes:
             stream.seek(max(len(content), length - _PART))
             content += stream.read(_PART)
     except OSError as error:
-        raise image_folder._Unusable("not readable") from error
+        raise image_folder.Unusable("not readable") from error
     ending = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "")
     if ending is None or ending not in content[-64:]:
-        image_folder._decode(path, "RGB", None)
+        image_folder.decode(path, "RGB", None)
     return hashlib.sha256(f"{length};".encode() + content).digest()
 
 

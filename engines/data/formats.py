@@ -11,9 +11,10 @@ import pickle
 import warnings
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -23,6 +24,22 @@ from engines.errors import DataError
 _LARGEST = 2**30
 _LARGEST_TEXT = 2**27
 _AGAIN = "delete it and fetch the data set again"
+
+
+@contextmanager
+def _unpacking(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """A file's content, unpacked where it is compressed with gzip; what is damaged is a DataError."""
+    with reading(path), path.open("rb") as raw:
+        is_packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            if is_packed:
+                with gzip.open(raw) as stream:
+                    yield stream
+            else:
+                yield raw
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path} is damaged ({error}); {_AGAIN}.") from error
 
 
 def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
@@ -46,17 +63,8 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
     DataError
         The file is not what it should be.
     """
-    with reading(path), path.open("rb") as raw:
-        is_packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            if is_packed:
-                with gzip.open(raw) as stream:
-                    header, content = _idx_content(path, stream, dimensions)
-            else:
-                header, content = _idx_content(path, raw, dimensions)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path} is damaged ({error}); {_AGAIN}.") from error
+    with _unpacking(path) as stream:
+        header, content = _idx_content(path, stream, dimensions)
     if md5 is not None and md5_of(header + content) != md5:
         raise DataError(f"{path} is not the published file, because its checksum differs; {_AGAIN}.")
     shape = np.frombuffer(header, dtype=">u4", offset=4).astype(np.int64)
@@ -264,17 +272,8 @@ def read_bit_text(path: Path, width: int) -> np.ndarray:
     DataError
         The file is not what it should be.
     """
-    with reading(path), path.open("rb") as raw:
-        is_packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            if is_packed:
-                with gzip.open(raw) as stream:
-                    content = stream.read(_LARGEST_TEXT + 1)
-            else:
-                content = raw.read(_LARGEST_TEXT + 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path} is damaged ({error}); {_AGAIN}.") from error
+    with _unpacking(path) as stream:
+        content = stream.read(_LARGEST_TEXT + 1)
     if len(content) > _LARGEST_TEXT:
         raise DataError(f"{path} holds more text than any data set read here; {_AGAIN}.")
     if not content or len(content) % (2 * width):

@@ -34,39 +34,56 @@ _LARGEST_TREE = 2_000_000
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why one picture is passed over."""
 
 
-def _open_picture(path: Path) -> Image.Image:
-    """Header of a picture; its pixels are not decoded yet."""
+def open_picture(path: Path) -> Image.Image:
+    """Header of a picture; its pixels are not decoded yet.
+
+    Raises
+    ------
+    Unusable
+    """
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             if not path.is_file():
-                raise _Unusable("not a regular file")
+                raise Unusable("not a regular file")
             picture = Image.open(path, formats=("PNG", "JPEG", "BMP", "WEBP"))
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise _Unusable("declares more pixels than are opened") from error
-        except _Unusable:
+            raise Unusable("declares more pixels than are opened") from error
+        except Unusable:
             raise
         # Pillow's readers raise many unrelated types for damaged files
         except Exception as error:
-            raise _Unusable("not a readable picture") from error
+            raise Unusable("not a readable picture") from error
     if picture.width * picture.height > LARGEST_PICTURE:
         size = f"{picture.width} x {picture.height}"
         picture.close()
-        raise _Unusable(f"declares {size} pixels, more than are opened")
+        raise Unusable(f"declares {size} pixels, more than are opened")
     return picture
 
 
-def _decode(path: Path, mode: str, size: tuple[int, int] | None) -> np.ndarray:
-    """Pixels of one picture as (C, H, W) uint8; transparent parts on white, sixteen bits reduced to eight."""
+def decode(path: Path, mode: str, size: tuple[int, int] | None) -> np.ndarray:
+    """Pixels of one picture as (C, H, W) uint8; transparent parts on white, sixteen bits reduced to eight.
+
+    Parameters
+    ----------
+    path : Path
+    mode : {"RGB", "L"}
+    size : (height, width) or None
+        Cut around its centre and scaled to this; None keeps its own.
+
+    Raises
+    ------
+    Unusable
+    """
     from PIL import Image, ImageOps
 
-    with _open_picture(path) as opened:
+    with open_picture(path) as opened:
         try:
             picture: Image.Image = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):
@@ -81,12 +98,18 @@ def _decode(path: Path, mode: str, size: tuple[int, int] | None) -> np.ndarray:
                 picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
             pixels = np.asarray(picture, dtype=np.uint8)
         except Exception as error:
-            raise _Unusable("damaged") from error
+            raise Unusable("damaged") from error
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _list_pictures(folder: Path) -> list[Path]:
-    """Pictures in the folder and below it, in the order of their names; hidden ones are passed over."""
+def list_pictures(folder: Path) -> list[Path]:
+    """Pictures in the folder and below it, in the order of their names; hidden ones are passed over.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or holds too many files.
+    """
     found: list[Path] = []
     seen = 0
     with reading(folder):
@@ -156,7 +179,7 @@ def load_images(
             )
     target = _picture_size(size)
     limit = checks.integer("max_images", max_images, 2, 10_000_000)
-    paths = _list_pictures(folder)
+    paths = list_pictures(folder)
     if not paths:
         raise DataError(f"{folder} holds no pictures; put PNG, JPEG, BMP or WebP files into it.")
     notes = []
@@ -170,12 +193,12 @@ def load_images(
     coloured = False
     for item in paths:
         try:
-            with _open_picture(item) as picture:
+            with open_picture(item) as picture:
                 # a camera may store a picture lying on its side
                 turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
                 shape = (picture.width, picture.height) if turned else (picture.height, picture.width)
                 coloured |= picture.mode not in ("1", "L", "LA") and not picture.mode.startswith("I")
-        except _Unusable as reason:
+        except Unusable as reason:
             skipped.append(f"{item.relative_to(folder)} ({reason})")
             continue
         # the tags of a damaged picture raise whatever they like
@@ -204,9 +227,9 @@ def load_images(
     kept: list[Path] = []
     for item in usable:
         try:
-            pixels.append(_decode(item, mode, target))
+            pixels.append(decode(item, mode, target))
             kept.append(item)
-        except _Unusable as reason:
+        except Unusable as reason:
             skipped.append(f"{item.relative_to(folder)} ({reason})")
     if skipped:
         named = ", ".join(skipped[:8]) + (f" and {len(skipped) - 8} more" if len(skipped) > 8 else "")

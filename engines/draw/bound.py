@@ -48,16 +48,6 @@ def _chunk(model: Draw) -> int:
     return max(1, PIXELS_AT_ONCE // (shape.glimpses * (shape.pixels + 8 * shape.hidden)))
 
 
-def _noise(model: Draw, count: int, generator: torch.Generator) -> Tensor:
-    shape, device = model.shape, model.first_canvas.device
-    return torch.randn(
-        (shape.glimpses, count, shape.latent),
-        generator=generator,
-        device=device,
-        dtype=model.first_canvas.dtype,
-    )
-
-
 @torch.no_grad()
 def measure(model: Draw, x: Tensor, generator: torch.Generator) -> Bound:
     """L of pictures, one drawing for each.
@@ -71,7 +61,7 @@ def measure(model: Draw, x: Tensor, generator: torch.Generator) -> Bound:
     """
     nll, kl = [], []
     for part in x.split(_chunk(model)):
-        outcome = recurrence.run(model, part, _noise(model, len(part), generator))
+        outcome = recurrence.run(model, part, model.noise(len(part), generator))
         nll.append(outcome.nll)
         kl.append(outcome.kl)
     all_nll, all_kl = torch.cat(nll).double(), torch.cat(kl, 1).double()
@@ -100,7 +90,7 @@ def importance_weighted(model: Draw, x: Tensor, samples: int, generator: torch.G
         for first in range(0, samples, max(1, _chunk(model))):
             count = min(samples - first, max(1, _chunk(model)))
             again = part.repeat_interleave(count, 0)
-            _, log_weight = recurrence.log_weights(model, again, _noise(model, len(again), generator))
+            _, log_weight = recurrence.log_weights(model, again, model.noise(len(again), generator))
             weights.append(log_weight.view(len(part), count))
         parts.append(math.log(samples) - torch.logsumexp(torch.cat(weights, 1), 1))
     return torch.cat(parts)

@@ -47,15 +47,9 @@ class Learner:
         self.parameters = list(model.parameters())
         self.optimizer = make_optimizer(self.parameters, settings)
 
-    def noise(self, count: int, generator: torch.Generator) -> Tensor:
-        """Fresh noise (T, count, Z), of its own for every step and picture."""
-        shape = self.model.shape
-        size = (shape.glimpses, count, shape.latent)
-        return torch.randn(size, generator=generator, device=self.parameters[0].device)
-
     def update(self, x: Tensor, generator: torch.Generator) -> dict[str, float]:
         """One update of Adam on a batch (B, pixels): the parts of the bound before it, nats per picture."""
-        outcome = recurrence.run(self.model, x, self.noise(len(x), generator))
+        outcome = recurrence.run(self.model, x, self.model.noise(len(x), generator))
         nll, kl = outcome.nll.mean(), outcome.kl.sum(0).mean()
         return {
             **descend(nll + kl, self.optimizer, self.parameters, self.settings),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engines.data import catalog
-from engines.data.canvases import CanvasSource, cluttered_digits_sources, two_digits_sources
+from engines.data.canvases import CanvasSource, classes, cluttered_digits_sources, two_digits_sources
 from engines.data.dataset import Dataset
 from engines.data.own import load as load_own
 from engines.draw.config import CANVASES, DrawSettings
@@ -144,11 +144,7 @@ def flattened(images: np.ndarray) -> Tensor:
 
 def classes_of(labels: np.ndarray) -> Tensor:
     """Classes (N,) of canvases from the digits on them (N, K); of two the unordered pair."""
-    if labels.shape[1] == 1:
-        return torch.from_numpy(labels[:, 0].copy())
-    low, high = labels.min(1), labels.max(1)
-    # Pairs are counted (0, 0), (0, 1) .. (0, 9), (1, 1) and so on.
-    return torch.from_numpy(low * 10 - low * (low - 1) // 2 + high - low)
+    return torch.from_numpy(classes(labels))
 
 
 def load(config: DrawSettings, device: torch.device) -> Material:

@@ -209,6 +209,12 @@ class Draw(nn.Module):
         not busy with what all pictures share."""
         self.first_canvas.copy_(torch.logit(picture, 0.01))
 
+    def noise(self, count: int, generator: torch.Generator) -> Tensor:
+        """Standard normal numbers (T, count, Z), of their own for every step and picture."""
+        size = (self.shape.glimpses, count, self.shape.latent)
+        like = self.first_canvas
+        return torch.randn(size, generator=generator, device=like.device, dtype=like.dtype)
+
     # --- one step  ----------
 
     def start(self, count: int) -> State:

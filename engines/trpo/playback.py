@@ -24,8 +24,8 @@ from engines.figures import (
     Scatter,
 )
 from engines.trpo import gl
+from engines.trpo.actors import Actor, CategoricalActor, GaussianActor
 from engines.trpo.environments import Environment, Facts
-from engines.trpo.policies import Actor, CategoricalActor, GaussianActor
 from engines.trpo.rollouts import play
 from engines.trpo.scenes import MujocoScene, Scene, scene_of
 from engines.trpo.snapshots import AttributeSnapshots, MujocoSnapshots, Snapshots

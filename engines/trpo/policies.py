@@ -20,9 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from engines.trpo.actors import Actor as Actor
-from engines.trpo.actors import CategoricalActor as CategoricalActor
-from engines.trpo.actors import GaussianActor as GaussianActor
+from engines.trpo.actors import Actor, CategoricalActor, GaussianActor
 
 Parts = tuple[Tensor, ...]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from engines.trpo.actors import Actor
 from engines.trpo.environments import Environment
-from engines.trpo.policies import Actor
 from engines.trpo.rollouts import Arena, Episode, play
 from engines.trpo.snapshots import Snapshots
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QAction, QActionGroup, QResizeEvent
+from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QSlider, QToolButton, QWidget
 
 from engines.diffusion.config import ChooseStep, DropPoint, MaskImage, PaintRegion, PickImage
@@ -111,10 +111,6 @@ class DiffusionPanel(Panel):
         self._use.hide()
         layout.addWidget(self._use)
         return strip
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit_tools()
 
     def _fit_tools(self) -> None:
         """Leave the words away where there is no room for all of them: cut ones say less than icons."""

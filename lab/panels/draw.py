@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QAction, QActionGroup, QResizeEvent, QWheelEvent
+from PySide6.QtGui import QAction, QActionGroup, QWheelEvent
 from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
@@ -163,7 +163,6 @@ class DrawPanel(Panel):
         self._probe_start: tuple[Probe, tuple[float, float, float, float]] | None = None
         self._wishes: dict[str, Action] = {}
         self._is_asking = False
-        self._has_played = False
         super()._set_up()
         for name in ("canvas", "held"):
             view = self.view(name)
@@ -343,10 +342,6 @@ class DrawPanel(Panel):
         assert column is not None
         column.addWidget(row)
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit_tools()
-
     def _fit_tools(self) -> None:
         """Leave the words of buttons away where there is no room for all of them, those first that icons say best."""
         if self.tools is None:
@@ -501,10 +496,8 @@ class DrawPanel(Panel):
             self.slider.set_index(index)
         if self.slider.isHidden():
             self.slider.show()
-        if not self._has_played:
-            # How a drawing comes about is seen in motion; once held, it stays held.
-            self._has_played = True
-            self.play_films()
+        # How a drawing comes about is seen in motion.
+        self.begin_films()
         view.set_figure(figure)
         view.set_frame(figure.nearest(self.slider.time))
         if name in ("canvas", "held"):
@@ -554,7 +547,7 @@ class DrawPanel(Panel):
         number = self._act_on(self._wishes.pop(name), _CHANGES[name])
         self._is_asking = number is not None
         if number is not None:
-            self.await_answer(self.run, number, partial(self._take_answered, name))
+            self.await_answer(number, partial(self._take_answered, name))
 
     def _act_on(self, action: Action, names: tuple[str, ...]) -> int | None:
         """Act, and ask again for these pictures alone: the others stay as they are."""
@@ -1049,7 +1042,7 @@ class DrawPanel(Panel):
             run.after_start += [m.Act(action) for action in actions]
         super()._take_started(run, started)
         if run.session.spec.resume is not None:
-            self.await_answer(run, run.session.act(GiveHand()), self._take_hand)
+            self.await_answer(run.session.act(GiveHand()), self._take_hand, run)
         if run is self.run:
             if not any(isinstance(self.view(name).figure, Film) for name in self.shared_films()):
                 self.slider.hide()

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PySide6.QtCore import QByteArray, Qt, Signal, Slot
-from PySide6.QtGui import QGuiApplication, QUndoStack
+from PySide6.QtGui import QGuiApplication, QResizeEvent, QUndoStack
 from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QToolButton, QVBoxLayout, QWidget
 
 from assets import read_text
@@ -174,6 +174,7 @@ class Panel(QWidget):
         """The run in focus."""
         self.lockstep = Lockstep()
         self._awaited: dict[tuple[str, int], TakeAnswer] = {}
+        self._has_played = False  # the films have begun by themselves
         self.overlays: list[OtherRun] = []
         """Curves of runs that are kept and shown beside the one in focus."""
         self.undo_stack = QUndoStack(self)
@@ -346,6 +347,13 @@ class Panel(QWidget):
         set_icon(button, icon_name, self.services.themes)
         self.tool_buttons.append(button)
         return button
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_tools()
+
+    def _fit_tools(self) -> None:
+        """Make the strip of tools fit the panel's width; for subclasses whose strip may be too long."""
 
     def view(self, name: str) -> FigureView:
         """The view of one of the engine's pictures."""
@@ -909,8 +917,13 @@ class Panel(QWidget):
         self._version += 1
         return self.session.act(action)
 
-    def await_answer(self, run: ActiveRun, number: int, then: TakeAnswer) -> None:
-        """Have ``then(run, answer)`` called when a run answers that command, or refuses it, which is told already."""
+    def await_answer(self, number: int, then: TakeAnswer, run: ActiveRun | None = None) -> None:
+        """Have ``then(run, answer)`` called when a run answers that command, or refuses it, which is told already.
+
+        It is the run in focus that is asked unless another one is named.
+        """
+        run = run or self.run
+        assert run is not None
         self._awaited[run.key, number] = then
 
     def take_answer(self, run: ActiveRun, answer: m.Answer) -> None:
@@ -1331,6 +1344,12 @@ class Panel(QWidget):
     def play_films(self) -> None:
         """Let the films in sight run."""
         self.slider.set_playing(True)
+
+    def begin_films(self) -> None:
+        """Let the films run by themselves, once: what the person holds then stays held."""
+        if not self._has_played:
+            self._has_played = True
+            self.play_films()
 
     def film_viewport(self) -> QWidget:
         """What is repainted when the first film in sight moves on."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, Slot
-from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QCompleter,
     QFileDialog,
@@ -50,7 +50,7 @@ from engines.show_attend_tell.config import (
     ReplaceWord,
 )
 from lab.panels.active_run import ActiveRun
-from lab.panels.panel import Panel, TakeAnswer
+from lab.panels.panel import Panel
 from lab.runs import messages as m
 from widgets.figure_view import FigureView
 from widgets.word_bar import WordBar
@@ -177,7 +177,6 @@ class ShowAttendTellPanel(Panel):
         self._asked_step, self._ask_next = -1, 0.0
         self._word = -1  # the chosen one; -1 before any was
         self._is_following = False  # the slider is fitted to a newer caption, which is no choice of the hand
-        self._has_played = False
         self._plays_once = False
         self._grabbed: tuple[str, int] | None = None  # the view and the word where the hand is
         self._held_back: Figure | None = None  # a picture that waits until the hand lets go
@@ -293,10 +292,6 @@ class ShowAttendTellPanel(Panel):
         layout.addWidget(self.words, 1)
         layout.addWidget(self._field)
         layout.addWidget(self._clear)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit_tools()
 
     def _fit_tools(self) -> None:
         """Leave the words of buttons away where there is no room for them."""
@@ -854,7 +849,7 @@ class ShowAttendTellPanel(Panel):
             self._wish = self._sent
             self._show_told()
         else:
-            self._await(number, partial(self._take_acted, after))
+            self.await_answer(number, partial(self._take_acted, after))
 
     def _take_acted(self, after: Wish, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run:
@@ -883,7 +878,7 @@ class ShowAttendTellPanel(Panel):
             return
         self._is_asking, self._ask_next = True, now + ASK_EVERY
         self._asked_step = session.step
-        self._await(session.act(GiveCaption()), self._take_told)
+        self.await_answer(session.act(GiveCaption()), self._take_told)
 
     def _take_told(self, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run:
@@ -913,7 +908,7 @@ class ShowAttendTellPanel(Panel):
 
     def _ask_vocabulary(self) -> None:
         assert self.session is not None
-        self._await(self.session.act(GiveVocabulary()), self._take_vocabulary)
+        self.await_answer(self.session.act(GiveVocabulary()), self._take_vocabulary)
 
     def _take_vocabulary(self, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run or answer.error:
@@ -923,10 +918,6 @@ class ShowAttendTellPanel(Panel):
         assert isinstance(model, QStringListModel)
         model.setStringList(list(self._vocabulary))
         self._show_told()
-
-    def _await(self, number: int, then: TakeAnswer) -> None:
-        assert self.run is not None
-        self.await_answer(self.run, number, then)
 
     # --- the run  ----------
 

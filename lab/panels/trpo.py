@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -35,7 +35,7 @@ from engines.trpo import saved
 from engines.trpo.config import GivePolicy, GiveUpdates, SetPolicy, WhatIf
 from engines.trpo.saved import SavedPolicy
 from lab.panels.active_run import ActiveRun
-from lab.panels.panel import Panel, TakeAnswer
+from lab.panels.panel import Panel
 from lab.runs import messages as m
 from widgets.fields import ChoiceBox
 from widgets.figure_view import FigureView
@@ -100,7 +100,6 @@ class TrpoPanel(Panel):
         self._is_listing = False
         self._listed_step = -1
         self._list_next = 0.0
-        self._has_played = False  # the playback has begun by itself
         super()._set_up()
         self._update_tools()
 
@@ -161,10 +160,6 @@ class TrpoPanel(Panel):
         layout.addWidget(self._save)
         layout.addWidget(self._open)
         return strip
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit_tools()
 
     def _fit_tools(self) -> None:
         """Leave the words of buttons away, the last ones first, until the slider has room."""
@@ -263,10 +258,8 @@ class TrpoPanel(Panel):
             self.slider.set_index(index)
         if self.slider.isHidden():
             self.slider.show()
-        if not self._has_played:
-            # What a policy does is seen in motion; once held, it stays held.
-            self._has_played = True
-            self.play_films()
+        # What a policy does is seen in motion.
+        self.begin_films()
         view.set_figure(figure)
         view.set_frame(figure.nearest(self.slider.time))
 
@@ -314,7 +307,7 @@ class TrpoPanel(Panel):
             self._what_if = None
             self._show_what_if()
         else:
-            self._await(number, self._take_looked)
+            self.await_answer(number, self._take_looked)
 
     def _take_looked(self, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run:
@@ -344,7 +337,7 @@ class TrpoPanel(Panel):
         if self._is_listing or session.step == self._listed_step or now < self._list_next:
             return
         self._is_listing, self._list_next = True, now + LIST_EVERY
-        self._await(session.act(GiveUpdates()), self._take_listed)
+        self.await_answer(session.act(GiveUpdates()), self._take_listed)
 
     def _take_listed(self, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run:
@@ -352,10 +345,6 @@ class TrpoPanel(Panel):
         self._is_listing, self._listed_step = False, answer.step
         if not answer.error:
             self._take_updates(answer.payload)
-
-    def _await(self, number: int, then: TakeAnswer) -> None:
-        assert self.run is not None
-        self.await_answer(self.run, number, then)
 
     def tick(self, *, in_sight: bool) -> None:
         super().tick(in_sight=in_sight)
@@ -403,7 +392,7 @@ class TrpoPanel(Panel):
         if self._asks_again:
             # The newest wish of the hand goes first.
             self._ask_what_if()
-        self._await(self.session.act(GivePolicy(what_if=True)), then)
+        self.await_answer(self.session.act(GivePolicy(what_if=True)), then)
         return True
 
     @Slot()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtWidgets import QToolButton, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QToolButton
 from pytestqt.qtbot import QtBot
 
 from engines import figures as vocabulary
@@ -16,21 +16,14 @@ from engines.config import find_preset
 from engines.figures import Film, Heatmap, ImageGrid, Lines, Scatter
 from lab.panels.diffusion import DiffusionPanel
 from lab.window.application import Application
-from tests.lab.clicker import Clicker
+from tests.lab.clicker import Draughtsman
+from tests.lab.small import SMALL
 
 Make = Callable[..., Application]
 TINY = {
-    "data": "mixture",
-    "trajectory": 8,
-    "units": 8,
-    "layers": 1,
-    "frequencies": 0,
-    "batch": 32,
+    **SMALL["diffusion"],
     "steps": 1_000_000,
     "evaluate_every": 100,
-    "particles": 60,
-    "trails": 4,
-    "arrows": 5,
     "futures": 10,
     "schedule": "geometric",
     "beta_1": 1e-3,
@@ -45,7 +38,7 @@ SMALL_DIGITS = {
 }
 
 
-class Hand(Clicker):
+class Hand(Draughtsman):
     """A person at the panel."""
 
     def __init__(self, qtbot: QtBot, application: Application) -> None:
@@ -79,24 +72,6 @@ class Hand(Clicker):
         before = self.panel.session
         self.press(self.window.transport.reset_button)
         self.until(lambda: self.panel.session is not before and self.panel.started is not None)
-
-    def place(self, name: str, x: float, y: float, plot: int = 0) -> tuple[QWidget, QPoint]:
-        """Where a point of a view's axes lies on the screen."""
-        view = self.panel.view(name)
-        return view.canvas.viewport(), view.canvas.mapFromScene(view.areas[plot].to_scene(x, y))
-
-    def click(self, name: str, x: float, y: float, plot: int = 0) -> None:
-        widget, place = self.place(name, x, y, plot)
-        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place)
-
-    def drag(self, name: str, points: Sequence[tuple[float, float]], plot: int = 0) -> None:
-        """Press at the first point, move over the others, let go at the last."""
-        places = [self.place(name, x, y, plot) for x, y in points]
-        widget = places[0][0]
-        self.qtbot.mousePress(widget, Qt.MouseButton.LeftButton, pos=places[0][1])
-        for _, place in places[1:]:
-            self.qtbot.mouseMove(widget, place)
-        self.qtbot.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=places[-1][1])
 
     def tool(self, text: str) -> QToolButton:
         """The button of that name above the views."""

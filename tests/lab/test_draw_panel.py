@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QToolButton, QWidget
+from PySide6.QtWidgets import QApplication, QToolButton
 from pytestqt.qtbot import QtBot
 
 from engines import figures as vocabulary
@@ -21,7 +21,7 @@ from engines.figures import Boxes, Film, ImageGrid, Panels
 from lab import papers
 from lab.panels.draw import DrawPanel, stroked, window_of
 from lab.window.application import Application
-from tests.lab.clicker import Clicker
+from tests.lab.clicker import Draughtsman
 from tests.lab.small import SMALL
 
 pytestmark = pytest.mark.skipif(
@@ -38,7 +38,7 @@ SAMPLES = 2
 """Plot of the view 'Canvas'."""
 
 
-class Hand(Clicker):
+class Hand(Draughtsman):
     """A person at the panel."""
 
     def __init__(self, qtbot: QtBot, application: Application) -> None:
@@ -88,22 +88,6 @@ class Hand(Clicker):
         found = [button for button in self.panel.findChildren(QToolButton) if button.text() == text]
         assert len(found) == 1, text
         return found[0]
-
-    def place(self, name: str, x: float, y: float, plot: int = 0) -> tuple[QWidget, QPoint]:
-        view = self.panel.view(name)
-        return view.canvas.viewport(), view.canvas.mapFromScene(view.areas[plot].to_scene(x, y))
-
-    def click(self, name: str, x: float, y: float, plot: int = 0) -> None:
-        widget, place = self.place(name, x, y, plot)
-        self.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place)
-
-    def drag(self, name: str, points: Sequence[tuple[float, float]], plot: int = 0) -> None:
-        places = [self.place(name, x, y, plot) for x, y in points]
-        widget = places[0][0]
-        self.qtbot.mousePress(widget, Qt.MouseButton.LeftButton, pos=places[0][1])
-        for _, place in places[1:]:
-            self.qtbot.mouseMove(widget, place)
-        self.qtbot.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=places[-1][1])
 
     def wheel(self, name: str, x: float, y: float, turns: int, modifier: Any = None) -> None:
         widget, place = self.place(name, x, y)

@@ -100,7 +100,7 @@ class Hand(Clicker):
         assert self.panel.session is not None
         answers: list[m.Answer] = []
         number = self.panel.session.act(GivePolicy())
-        self.panel._await(number, lambda run, answer: answers.append(answer))
+        self.panel.await_answer(number, lambda run, answer: answers.append(answer))
         self.until(lambda: bool(answers))
         assert not answers[0].error
         found: dict[str, Any] = answers[0].payload
@@ -221,7 +221,9 @@ def test_the_what_if_policy_is_kept_as_a_fork(hand: Hand) -> None:
     hand.until(lambda: hand.panel.what_if is not None and not hand.panel._is_asking)
     assert hand.panel.session is not None
     answers: list[m.Answer] = []
-    hand.panel._await(hand.panel.session.act(GivePolicy(True)), lambda run, answer: answers.append(answer))
+    hand.panel.await_answer(
+        hand.panel.session.act(GivePolicy(True)), lambda run, answer: answers.append(answer)
+    )
     hand.until(lambda: bool(answers))
     assert np.array_equal(answers[0].payload["theta"], kept), "the fork has exactly what was looked at"
     assert hand.errors() == []

@@ -154,7 +154,7 @@ def test_pictures_are_decoded_only_when_asked_for(folder: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(image_folder, "_decode", refuse)
+    monkeypatch.setattr(image_folder, "decode", refuse)
     data = caption_folder(folder)
     with pytest.raises(AssertionError, match="decoded"):
         data.image(0)

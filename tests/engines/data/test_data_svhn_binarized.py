@@ -26,21 +26,6 @@ PROPERTY = settings(
 generator = np.random.default_rng(0)
 
 
-@pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """LAB_DATA and the user's data folder, both empty, and no network."""
-    named, user = tmp_path / "named", tmp_path / "user"
-    named.mkdir()
-    monkeypatch.setenv("LAB_DATA", str(named))
-    monkeypatch.setattr(fetched, "data_folder", lambda: user)
-
-    def no_network(*arguments, **options):
-        raise AssertionError("went over the network unasked")
-
-    monkeypatch.setattr("requests.get", no_network)
-    return named, user
-
-
 def _is_one_sentence(error: BaseException) -> bool:
     return str(error).endswith(".") and "\n" not in str(error) and ";" in str(error)
 

@@ -240,7 +240,7 @@ def test_noise_is_drawn_anew_for_every_step_picture_and_update() -> None:
     learner = make().learner
     assert learner is not None
     generator = torch.Generator().manual_seed(0)
-    first, second = learner.noise(5, generator), learner.noise(5, generator)
+    first, second = learner.model.noise(5, generator), learner.model.noise(5, generator)
     rows = torch.cat([first, second]).flatten(0, 1)
     assert first.shape == (4, 5, 3)
     assert len(rows.unique(dim=0)) == len(rows)
