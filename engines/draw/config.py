@@ -136,7 +136,7 @@ class DrawSettings(Settings):
         "of the picture and the decoder writes on all of the canvas at every step (section 3.1).",
     )
     glimpses: int = setting(
-        8,
+        12,
         label="Glimpses",
         symbol="T",
         effect="rebuild",
@@ -146,7 +146,7 @@ class DrawSettings(Settings):
         help="Steps that a picture takes. The paper has 64 for MNIST, 32 for SVHN, 8 for the classifier.",
     )
     read_n: int = setting(
-        5,
+        3,
         label="Reading window",
         symbol="N",
         effect="rebuild",
@@ -158,7 +158,7 @@ class DrawSettings(Settings):
         help="Filters per side of the window that reads: 2 for the paper's MNIST, 12 for SVHN and the classifier.",
     )
     write_n: int = setting(
-        5,
+        2,
         label="Writing window",
         symbol=r"\hat N",
         effect="rebuild",
@@ -168,6 +168,19 @@ class DrawSettings(Settings):
         unit="filters",
         visible_when={"attention": True, "task": "generate"},
         help="Filters per side of the window that writes: 5 for the paper's MNIST, 12 for SVHN.",
+    )
+    first_window: float = setting(
+        1.0,
+        label="Windows at first",
+        effect="rebuild",
+        group="Network",
+        minimum=0.05,
+        maximum=1.0,
+        step=0.05,
+        visible_when={"attention": True, "task": "generate"},
+        help="Side of both windows before training, as a share of the picture's longer side: the first log delta~ is its "
+        "logarithm, and learned like all else. 1 lays them over the whole picture, as weights near zero do. The paper does "
+        "not say how weights begin.",
     )
     hidden: int = setting(
         64,
@@ -274,6 +287,7 @@ class DrawSettings(Settings):
         group="Pictures",
         minimum=1,
         maximum=100,
+        visible_when={"task": "generate"},
         help="How many samples the grid shows.",
     )
     followed: int = setting(
@@ -418,9 +432,11 @@ MOST_ENDINGS = 64
 
 _DIGITS = {
     "data": "digits",
-    "glimpses": 8,
-    "read_n": 5,
-    "write_n": 5,
+    "glimpses": 12,
+    "read_n": 3,
+    # Through many filters over 8 pixels one step draws the whole digit: strokes need few, and a window that begins small.
+    "write_n": 2,
+    "first_window": 0.5,
     "hidden": 64,
     "latent": 10,
     "batch": 64,
@@ -448,7 +464,8 @@ PRESETS = (
     Preset(
         "digits",
         "Digits 8×8, 30-second demo",
-        "Real handwritten digits, drawn in eight strokes: T = 8, windows of 5×5 filters. Sizes are ours.",
+        "Real handwritten digits, drawn in twelve strokes through windows of 2×2 filters, which begin half as large as the "
+        "picture. Sizes are ours.",
         _DIGITS,
     ),
     Preset(
@@ -557,7 +574,7 @@ VIEWS = (
         "canvas",
         "Canvas",
         "Held-out pictures, the canvas on which they are drawn again, and samples, stroke by stroke (the paper's figures "
-        "1 and 5). The green box is where the encoder reads, the red box where the decoder writes; the wider the "
+        "1 and 5). The green box is where the encoder reads, the orange box where the decoder writes; the wider the "
         "filters, the thicker the line.",
     ),
     FigureSpec(

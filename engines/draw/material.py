@@ -23,6 +23,9 @@ from engines.errors import DataError, InputError, SettingError
 NEIGHBOURS = 20_000
 """Training pictures among which the nearest to a sample is sought."""
 
+HELD_OUT_SEED = 0
+"""Of the order of held-out pictures. Not the run's: all runs are measured on the same ones."""
+
 
 @dataclass
 class Material:
@@ -32,7 +35,7 @@ class Material:
     ----------
     dataset : Dataset
     train, test : Tensor (N, pixels) of uint8
-        Levels 0 .. ``levels`` - 1, flattened (height, channels, width).
+        Levels 0 .. ``levels`` - 1, flattened (height, channels, width). Those held out are shuffled, always in the same way.
     train_labels, test_labels : Tensor (N,) of int64, or None
     levels : int
     source : CanvasSource or None
@@ -180,7 +183,9 @@ def load(config: DrawSettings, device: torch.device) -> Material:
         )
     levels = dataset.levels or 256
     binarisation = "means" if classify else config.binarisation
-    train, test = flattened(dataset.train), flattened(dataset.test)
+    # Some data come sorted by class, as the held-out part of binarised MNIST does: the first thousand would be all zeros.
+    shuffled = torch.randperm(len(dataset.test), generator=stream(HELD_OUT_SEED, "held-out order"))
+    train, test = flattened(dataset.train), flattened(dataset.test)[shuffled]
     if binarisation == "fixed" and levels > 2:
         generator = stream(config.seed, "binarise")
         train, test = (
@@ -204,7 +209,7 @@ def load(config: DrawSettings, device: torch.device) -> Material:
         train.to(device),
         test.to(device),
         tensor(dataset.train_labels),
-        tensor(dataset.test_labels),
+        None if dataset.test_labels is None else tensor(dataset.test_labels[shuffled.numpy()]),
         levels,
         source,
         binarisation,

@@ -7,6 +7,7 @@ Pictures are (B, height, channels, width), flattened where they meet a linear la
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ READ_ROWS = (0, 1, 6, 4, 8)
 
 WRITE_ROWS = (2, 3, 7, 5, 9)
 """The same for the writing window: rows of its own, learned apart."""
+
+STRIDE_ROWS = (4, 5)
+"""Rows of both log delta~."""
 
 WINDOW_ROWS = 10
 
@@ -173,7 +177,8 @@ class Draw(nn.Module):
     Layers that see the same vector are one matrix: the gates of an LSTM take what they read and both hidden states at once,
     and ``head`` makes of h_dec both windows (rows `READ_ROWS` and `WRITE_ROWS`, each with weights of its own) and the patch.
     The paper does not say how weights begin; here the LSTMs and the latents with variance 1/inputs and a forget gate of bias
-    one, the heads near zero, so that at first both windows lie over the whole picture.
+    one, the heads near zero, so that at first both windows lie over the whole picture, or over as much of it as `begin_with`
+    is told.
     """
 
     def __init__(self, shape: Shape, generator: torch.Generator) -> None:
@@ -204,10 +209,20 @@ class Draw(nn.Module):
         self.first_decoder = nn.Parameter(torch.zeros(hidden))
 
     @torch.no_grad()
-    def begin_with(self, picture: Tensor) -> None:
-        """Let the learned canvas c_0 begin as a picture (pixels,) in 0 .. 1, such as the mean of the data: training is then
-        not busy with what all pictures share."""
+    def begin_with(self, picture: Tensor, window: float = 1.0) -> None:
+        """Choose where training begins; all of it is learned afterwards.
+
+        Parameters
+        ----------
+        picture : Tensor (pixels,)
+            In 0 .. 1: what the canvas c_0 shows, such as the mean of the data. Training is then not busy with what all
+            pictures share.
+        window : float
+            The side of both windows, as a share of the picture's; means nothing without attention.
+        """
         self.first_canvas.copy_(torch.logit(picture, 0.01))
+        if self.shape.attention:
+            self.head_bias[list(STRIDE_ROWS)] = math.log(window)
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor:
         """Standard normal numbers (T, count, Z), of their own for every step and picture."""

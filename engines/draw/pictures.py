@@ -49,7 +49,7 @@ ERROR_PICTURES = 256
 """Held-out pictures for the classifier's error over its glimpses."""
 
 READING, WRITING, HAND = "target", "warning", "hand"
-"""Roles of the boxes: green where it reads and red where it writes, as in the paper."""
+"""Roles of the boxes, where it reads and where it writes; captions do without names of colours, which styles choose."""
 
 THINNEST, WIDTH_PER_PIXEL, THICKEST = 0.75, 1.0, 6.0
 """Lines of boxes in points: the first and so much more for each pixel of sigma, up to the last."""
@@ -220,8 +220,8 @@ def _canvas(shared: _Shared, engine: DrawEngine) -> Figure:
             )
         )
     caption = (
-        "Held-out pictures with the reading window (green), the canvas on which they are drawn again and samples, with the "
-        "writing window (red); thicker lines stand for wider filters."
+        "Held-out pictures with the window that reads, the canvas on which they are drawn again and samples, with the window "
+        "that writes; thicker lines stand for wider filters."
     )
     return _film(frames, steps, "Canvas", caption)
 
@@ -294,7 +294,7 @@ def _held(engine: DrawEngine) -> Figure:
     both = drawings.held(engine, request)
     shape = engine.model.shape
     before, after = drawings.film_images(both.before), drawings.film_images(both.after)
-    hint = "" if request is not None else "Choose a step, then move the window or paint on the canvas."
+    hint = "" if request is not None else "Drag the window, or paint" if shape.attention else "Paint on it"
     is_picture = request is not None and request.of == "picture"
     shown = _steps(shape.glimpses)
     frames = []
@@ -358,10 +358,12 @@ def _bank_plot(bank: np.ndarray, axis: str, title: str, hint: str = "") -> Plot:
     """A filter bank (N, size) as a heat map, the first filter at the bottom."""
     n, size = bank.shape
     extent = (0.5, size + 0.5, 0.5, n + 0.5)
+    # There is no filter between two.
+    numbered = range(1, n + 1, -(-n // 6))
     return Plot(
         (Heatmap(bank, extent, (0.0, max(float(bank.max()), 1e-3))),),
         Axis(f"pixel {axis}", limits=(0.5, size + 0.5)),
-        Axis("filter", limits=(0.5, n + 0.5)),
+        Axis("filter", ticks=tuple((float(i), str(i)) for i in numbered), limits=(0.5, n + 0.5)),
         title,
         legend=False,
         hint=hint,
@@ -462,7 +464,6 @@ def _probe(engine: DrawEngine) -> Figure:
     x, y = np.meshgrid(probe.g_x - 0.5 + places * probe.delta, probe.g_y - 0.5 + places * probe.delta)
     inside = (x >= 0) & (x <= geometry.width) & (y >= 0) & (y <= geometry.height)
     strength = max(float(np.abs(seen.written).max()), 1e-6)
-    hint = "Drag the box; its corners change the stride." if engine.hand.probe is None else ""
     return Panels(
         (
             _grid_plot(
@@ -470,14 +471,13 @@ def _probe(engine: DrawEngine) -> Figure:
                 "Picture",
                 _box(window, geometry, 0, 1, 0, HAND),
                 Scatter(x[inside], y[inside], size=3.0, role=HAND),
-                hint=hint,
             ),
             _grid_plot(ImageGrid(seen.glimpse[None].copy(), 1), "Glimpse"),
             _grid_plot(ImageGrid(seen.written[None] / strength, 1), "Written back"),
             _bank_plot(seen.f_x, "a", "F_X"),
             _bank_plot(seen.f_y, "b", "F_Y"),
         ),
-        3,
+        5,
         title="Probe",
         caption=f"A grid of {probe.n}×{probe.n} filters with stride {probe.delta:.3g} and sigma {probe.sigma:.3g} px over a "
         f"picture, the glimpse, and the glimpse written back through the same grid, where white is {strength:.3g}.",

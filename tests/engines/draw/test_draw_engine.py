@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from engines import figures as vocabulary
+from engines.draw import engine as draw_engine
 from engines.draw.config import (
     METHOD,
     DrawSettings,
     FanOut,
+    GiveHand,
     HoldBrush,
     LetGo,
     OwnImage,
@@ -317,6 +319,46 @@ def test_a_summary_tells_what_the_pixels_are() -> None:
     assert 0 <= make(task="classify").summary()["error_percent"] <= 100
 
 
+def test_a_summary_tells_on_how_many_pictures_and_drawings_each_bound_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = trained(make(), 2)
+    whole = engine.summary()
+    assert whole["held_out_pictures"] == whole["importance_pictures"] == len(engine.data.test)
+    assert whole["importance_samples"] == 3 and whole["importance_nats"] < whole["bound_nats"]
+    # So many passes as 240 pictures take: K drawings of each leave a K-th of them.
+    monkeypatch.setattr(draw_engine, "SUMMARY_PASSES", 240 * 4 * (64 + 8 * 8))
+    fewer = engine.summary()
+    assert (fewer["held_out_pictures"], fewer["importance_pictures"]) == (240, 80)
+    for name in ("bound_error_nats", "importance_error_nats"):
+        assert 0 < whole[name] < fewer[name]
+
+
+def test_held_out_pictures_are_shuffled_and_keep_their_classes() -> None:
+    data = make(task="classify").data
+    assert data.dataset.test_labels is not None and data.test_labels is not None
+    before = [
+        (image.tobytes(), int(label))
+        for image, label in zip(data.dataset.test, data.dataset.test_labels, strict=True)
+    ]
+    after = [
+        (image.numpy().tobytes(), int(label))
+        for image, label in zip(data.test, data.test_labels, strict=True)
+    ]
+    assert after != before and sorted(after) == sorted(before)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_windows_begin_as_large_as_the_setting_says(share: float) -> None:
+    model = make(first_window=share, read_n=4, write_n=2, twin=True).model
+    nothing = torch.zeros((1, model.shape.hidden))
+    for window, n in ((model.read_window(nothing), 4), (model.write_window(nothing), 2)):
+        assert window is not None
+        # From the first filter to the last; over the whole picture they lie on its outer pixels.
+        assert float(window.delta.detach() * (n - 1)) == pytest.approx(share * 7)
+        assert float(window.g_x.detach()) == float(window.g_y.detach()) == 4.5
+
+
 # --- the hand  ----------
 
 
@@ -396,6 +438,56 @@ def test_a_fan_shares_its_beginning_and_differs_after_its_step() -> None:
     assert np.allclose(answer["endings"][0], sample, atol=1e-6)
 
 
+def test_another_draw_of_a_fan_has_other_endings_and_the_same_draw_the_same() -> None:
+    engine = trained(make(), 3)
+    first, anew = (act(engine, FanOut(2, 1, 5, draw=draw))["endings"] for draw in (0, 1))
+    assert np.allclose(anew[0], first[0], atol=1e-6), "the first ending is the drawing itself"
+    # No ending of one draw is among those of the other.
+    apart = np.abs(first[1:, None] - anew[None, 1:]).max((2, 3))
+    assert apart.min() > 1e-4
+    assert np.array_equal(act(engine, FanOut(2, 1, 5, draw=0))["endings"], first)
+    more = act(engine, FanOut(2, 1, 9))["endings"]
+    assert len(more) == 9 and np.allclose(more[0], first[0], atol=1e-6)
+
+
+def test_a_fan_at_temperature_0_has_one_ending() -> None:
+    engine = trained(make(temperature=0.0), 3)
+    endings = act(engine, FanOut(2, 0, 5))["endings"]
+    assert np.allclose(endings, endings[:1], atol=1e-6)
+
+
+def test_the_hand_is_told_as_it_was_asked_and_comes_back_with_a_keyframe() -> None:
+    engine = trained(make(), 2)
+    nothing = act(engine, GiveHand())
+    assert nothing == {"image": 0, "own": None, "probe": None, "brush": None, "fan": None}
+    paint = np.full((8, 8), np.nan, np.float32)
+    paint[2:4, 3] = 1.0
+    brush = HoldBrush(2, "picture", 0, (3.0, 3.0, 1.0, 0.5), 3, paint)
+    probe, fan = Probe(3.0, 4.0, 1.5, 0.7, 4, 2.0), FanOut(3, 1, 5, 2)
+    engine.act(PickImage(7))
+    shown = act(engine, OwnImage(np.eye(16)))["image"]
+    for action in (probe, brush, fan):
+        engine.act(action)
+    before = everything(engine)
+    for told in (act(engine, GiveHand()), act(copy_of(engine), GiveHand())):
+        assert (told["image"], told["probe"], told["fan"]) == (7, probe, fan)
+        # What is told can be given again: the same picture is the answer.
+        assert np.allclose(told["own"], shown)
+        assert np.allclose(act(engine, OwnImage(told["own"]))["image"], shown, atol=1 / 255)
+        held = told["brush"]
+        assert (held.step, held.of, held.index, held.last) == (2, "picture", 0, 3)
+        assert held.window == pytest.approx((3.0, 3.0, 1.0, 0.5))
+        assert np.array_equal(held.paint, paint, equal_nan=True)
+    engine.act(OwnImage(np.eye(16)))
+    engine.act(GiveHand())
+    assert everything(engine) == before, "a question changes nothing"
+    engine.act(LetGo())
+    engine.act(PickImage(3))
+    after = act(engine, GiveHand())
+    assert (after["image"], after["own"], after["brush"]) == (3, None, None)
+    assert (after["probe"], after["fan"]) == (probe, fan)
+
+
 def test_an_own_picture_stands_first_and_is_drawn_again() -> None:
     engine = trained(make(), 2)
     own = np.zeros((40, 64), np.uint8)
@@ -427,8 +519,8 @@ def test_colour_is_painted_and_shown_in_colour(colour: str) -> None:
     assert after.shape == (5, 6, 9, 3)
     assert np.allclose(after[4, 2, 3], (0.95, 0.05, 0.5), atol=1e-3)
     shown = act(engine, PickImage(2))["image"]
-    expected = engine.data.dataset.test[2].transpose(1, 2, 0) / 255.0
-    assert np.allclose(shown, expected, atol=1e-6)
+    held_out = engine.data.dataset.test.transpose(0, 2, 3, 1) / 255.0
+    assert np.isclose(shown, held_out, atol=1e-6).all((1, 2, 3)).sum() == 1
 
 
 def test_the_hand_does_not_touch_training() -> None:
