@@ -35,26 +35,34 @@ INPUT_SIZE = 224
 SCALE = 44.0
 """Root mean square of SqueezeNet's activations after fire9, measured on photographs of Flickr8k."""
 
+STRIDES = (4, 2, 1)
+"""Of the small convolution's layers."""
+
 
 class SmallConvolution(nn.Module):
-    """Three convolutions of stride 2, each with a ReLU: one annotation for each 8 x 8 pixels.
+    """Three convolutions, each with a ReLU: one annotation for each 8 x 8 pixels.
+
+    The first steps by 4 pixels at once, which on a CPU costs half as much as three steps by 2 and reads drawn scenes as well;
+    the last mixes channels alone, so that an annotation sees little beyond its own cell and a map of attention says where.
 
     The decoder takes annotations for a set: it cannot know where in the image one comes from, unless the annotation
     itself says so. VGG's and SqueezeNet's fields of view reach the image's border from everywhere, this one's do not; so
-    two more channels hold each pixel's x and y.
+    the second layer is given x and y of each of its places.
 
     Parameters
     ----------
     channels : sequence of 3 int
         Of each convolution; the last is D.
     kernels : sequence of 3 int
-        Odd widths of their windows. An annotation sees k1 + 2 (k2 - 1) + 4 (k3 - 1) pixels each way: 29 by default.
+        Widths of their windows, at least `STRIDES`. An annotation sees k1 + 4 (k2 - 1) + 8 (k3 - 1) pixels each way: 14 by
+        default.
     size : int
         Pixels of an edge of the images.
     position : bool
         Whether x and y are given along.
     generator : torch.Generator, optional
-        For the initial weights, which are normal with variance 2 / inputs; biases are zero.
+        For the initial weights, which are normal with variance 2 / inputs, and those of x and y with deviation 0.3, so that
+        what an annotation holds outweighs where it is; biases are zero.
 
     Attributes
     ----------
@@ -68,43 +76,60 @@ class SmallConvolution(nn.Module):
 
     def __init__(
         self,
-        channels: Sequence[int] = (16, 32, 48),
-        kernels: Sequence[int] = (5, 5, 5),
+        channels: Sequence[int] = (32, 48, 48),
+        kernels: Sequence[int] = (6, 3, 1),
         *,
         size: int = 64,
         position: bool = True,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if len(channels) != 3 or len(kernels) != 3 or any(kernel % 2 == 0 for kernel in kernels):
-            raise ValueError("a small convolution has three numbers of channels, and three odd kernels")
+        if len(channels) != 3 or len(kernels) != 3:
+            raise ValueError("a small convolution has three numbers of channels, and three kernels")
+        if any(kernel < stride for kernel, stride in zip(kernels, STRIDES, strict=True)):
+            raise ValueError(f"the kernels {tuple(kernels)} leave gaps between their strides, {STRIDES}")
         side = math.ceil(size / 8)
         self.size = size
         self.grid = (side, side)
         self.depth = channels[-1]
-        widths = [5 if position else 3, *channels]
+        self._missing = 8 * side - size
+        widths = [3, *channels]
         # nn.Conv2d alone would draw weights from torch's global stream.
         layers = [
-            skip_init(nn.Conv2d, widths[i], widths[i + 1], kernels[i], stride=2, padding=kernels[i] // 2)
+            skip_init(
+                nn.Conv2d,
+                widths[i],
+                widths[i + 1],
+                kernels[i],
+                stride=STRIDES[i],
+                padding=(kernels[i] - STRIDES[i] + 1) // 2,
+            )
             for i in range(3)
         ]
+        self.places = nn.Parameter(torch.empty(2, channels[1])) if position else None
         with torch.no_grad():
             for layer in layers:
                 inputs = layer.weight[0].numel()
                 layer.weight.normal_(0.0, math.sqrt(2 / inputs), generator=generator)
                 layer.bias.zero_()
+            if self.places is not None:
+                self.places.normal_(0.0, 0.3, generator=generator)
         self.layers = nn.ModuleList(layers)
-        line = torch.linspace(-1, 1, size)
-        planes = torch.stack([line.expand(size, size), line[:, None].expand(size, size)])
-        self.register_buffer("coordinates", planes[: 2 if position else 0].clone(), persistent=False)
+        line = torch.linspace(-1, 1, side)
+        planes = torch.stack([line.expand(side, side), line[:, None].expand(side, side)])
+        self.register_buffer("coordinates", planes, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, size, size) from 0 to 1 -> annotations (B, L, D)."""
         # Plain paper becomes zero, so that it does not drown what is on it.
-        x = 4 * (images - images.mean((2, 3), keepdim=True))
-        x = torch.cat([x, self.coordinates.expand(len(x), -1, -1, -1)], 1)
-        for layer in self.layers:
-            x = F.relu(layer(x))
+        x = (images - images.mean((2, 3), keepdim=True)).mul_(4)
+        if self._missing:
+            x = F.pad(x, (0, self._missing, 0, self._missing))
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index == 1 and self.places is not None:
+                x = x + torch.einsum("pyx,pc->cyx", self.coordinates, self.places)
+            x = F.relu_(x)
         return x.flatten(2).transpose(1, 2)
 
 

@@ -186,23 +186,20 @@ class ShowAttendTellEngine(Engine):
             loss = soft_loss(logs, unrolled.alphas, config.lambda_)
         else:
             # The baseline is that of the updates before this one.
-            with torch.no_grad():
-                likelihood = float(logs.sum(0).mean())
-            reward = likelihood / len(words) if config.reward != "sum" else likelihood
             terms = hard_loss(
                 logs,
                 unrolled.alphas,
                 unrolled.locations,
-                baseline=self._baseline.before(reward),
+                baseline=self._baseline.value,
                 reinforce=config.lambda_r,
                 entropy_weight=config.lambda_e,
                 reward=config.reward,
             )
             loss = terms.loss
             if noise is not None:
-                self._baseline.update(reward)
+                self._baseline.update(terms.reward)
                 assert self._baseline.value is not None
-                scalars |= {"reward": reward, "baseline": self._baseline.value}
+                scalars |= {"reward": terms.reward, "baseline": self._baseline.value}
         with torch.no_grad():
             scalars |= {
                 "nll_train": -float(logs.sum(0).mean()),
@@ -467,6 +464,14 @@ class ShowAttendTellEngine(Engine):
             "edited": new is not None,
             "kept": len(self.hand.words),
             "looks": tuple(sorted(self.hand.looks)),
+            "edits": tuple(
+                {
+                    "place": place,
+                    "word": "" if word is None else self.vocabulary.words[word],
+                    "weights": None if weights is None else weights.reshape(self.eye.grid).copy(),
+                }
+                for place, word, weights in self.hand.edits()
+            ),
         }
 
     def _give_beam(self) -> dict[str, Any]:

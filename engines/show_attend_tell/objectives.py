@@ -99,7 +99,7 @@ def hard_loss(
     alphas: Tensor,
     locations: Tensor,
     *,
-    baseline: float,
+    baseline: float | None,
     reinforce: float,
     entropy_weight: float,
     reward: Reward = "sum",
@@ -116,8 +116,8 @@ def hard_loss(
     alphas : Tensor (C, B, L)
     locations : Tensor (C, B) of int64
         Drawn from alpha; -1 where the expected context was taken, where there is nothing to reinforce.
-    baseline : float
-        b, one number for all captions and words.
+    baseline : float or None
+        b, one number for all captions and words; None, before there is one, takes this minibatch's mean reward.
     reinforce, entropy_weight : float
         lambda_r and lambda_e.
     reward : {"sum", "mean", "word"}
@@ -131,13 +131,15 @@ def hard_loss(
         rewards = log_likelihoods.sum(0)
         if reward != "sum":
             rewards = rewards / present.sum(0)
-        advantage = log_likelihoods.detach() if reward == "word" else (rewards - baseline).expand_as(present)
+        mean = float(rewards.mean())
+        centred = rewards - (mean if baseline is None else baseline)
+        advantage = log_likelihoods.detach() if reward == "word" else centred.expand_as(present)
     drawn = (locations >= 0) * present
     chosen = alphas.gather(2, locations.clamp(min=0)[:, :, None])[:, :, 0]
     loss = loss - reinforce * (advantage * torch.log(chosen + SMALL) * drawn).sum(0)
     if entropy_weight:
         loss = loss - entropy_weight * (entropy(alphas + SMALL) * present).sum(0)
-    return HardTerms(loss.mean(), float(rewards.mean()))
+    return HardTerms(loss.mean(), mean)
 
 
 class Baseline:
@@ -150,10 +152,6 @@ class Baseline:
     def __init__(self) -> None:
         self.value: float | None = None
 
-    def before(self, reward: float) -> float:
-        """b for an update with this reward, from the rewards before it."""
-        return reward if self.value is None else self.value
-
     def update(self, reward: float) -> None:
         """Take in the reward of a minibatch."""
-        self.value = DECAY * self.before(reward) + (1.0 - DECAY) * reward
+        self.value = reward if self.value is None else DECAY * self.value + (1.0 - DECAY) * reward

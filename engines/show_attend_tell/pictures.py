@@ -37,8 +37,14 @@ from engines.show_attend_tell.objectives import doubly_stochastic_floor
 if TYPE_CHECKING:
     from engines.show_attend_tell.engine import ShowAttendTellEngine
 
-SHADE = 0.25
+SHADE = 0.4
 """Brightness of what is not looked at."""
+
+SHARP = 8.0
+"""Times even attention from which on a map is shaded as deep as `SHADE`; where the largest weight is less, it is paler."""
+
+TINT = 0.35
+"""Opacity of the colour on the large image, at its largest weight."""
 
 STRIP_PIXELS = 112
 """Edge of the pictures in a strip at most."""
@@ -63,6 +69,8 @@ class Hand:
         How the edited caption begins: what stood before the last edit, and the word that was put in.
     looks : dict of int to array (L,)
         Attention that was moved, by its place in the caption.
+    put : tuple of int
+        Places where another word was put in.
     is_edited : bool
     """
 
@@ -70,21 +78,35 @@ class Hand:
     own: np.ndarray | None = None
     words: tuple[int, ...] = ()
     looks: dict[int, np.ndarray] = field(default_factory=dict)
+    put: tuple[int, ...] = ()
     is_edited: bool = False
 
     def look(self, place: int, words: tuple[int, ...], weights: np.ndarray) -> None:
         """Move the attention at a word of the caption ``words``; edits after it are let go."""
         self.looks = {known: kept for known, kept in self.looks.items() if known < place} | {place: weights}
+        self.put = tuple(known for known in self.put if known < place)
         self.words, self.is_edited = words[:place], True
 
     def replace(self, place: int, words: tuple[int, ...], word: int) -> None:
         """Put another word into the caption ``words``; edits after it are let go."""
         self.looks = {known: kept for known, kept in self.looks.items() if known <= place}
+        self.put = (*(known for known in self.put if known < place), place)
         self.words, self.is_edited = (*words[:place], word), True
 
     def clear(self) -> None:
         """Let go of all edits."""
-        self.words, self.looks, self.is_edited = (), {}, False
+        self.words, self.looks, self.put, self.is_edited = (), {}, (), False
+
+    def edits(self) -> list[tuple[int, int | None, np.ndarray | None]]:
+        """(place, word, weights (L,)) of each edit in the order in which they hold, one of the two None.
+
+        A word at the place of a moved gaze comes after it.
+        """
+        moved: list[tuple[int, int | None, np.ndarray | None]]
+        moved = [(place, None, weights) for place, weights in self.looks.items()]
+        put: list[tuple[int, int | None, np.ndarray | None]]
+        put = [(place, self.words[place], None) for place in self.put]
+        return sorted([*moved, *put], key=lambda edit: (edit[0], edit[2] is None))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data for a keyframe."""
@@ -94,6 +116,7 @@ class Hand:
             "words": list(self.words),
             "places": list(self.looks),
             "weights": [weights.copy() for weights in self.looks.values()],
+            "put": list(self.put),
             "is_edited": self.is_edited,
         }
 
@@ -104,6 +127,7 @@ class Hand:
         self.words = tuple(state["words"])
         weights = (np.asarray(array) for array in state["weights"])
         self.looks = dict(zip(state["places"], weights, strict=True))
+        self.put = tuple(state["put"])
         self.is_edited = state["is_edited"]
 
 
@@ -217,11 +241,24 @@ class _Shared:
 
     def shade(self, image: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The image (H, W, 3) with what is not looked at darkened, for each of the weights (C, rows, columns)."""
-        light = enlarged(weights, image.shape[:2], self.engine.config.shading == "smooth")
-        top = light.max(axis=(1, 2), keepdims=True)
-        light = light / np.maximum(top, 1e-12)
-        factor = SHADE + (1.0 - SHADE) * light
+        missing = 1.0 - lightness(weights)
+        factor = 1.0 - (1.0 - SHADE) * self.enlarged(missing, image)
         return to_uint8(image[None] / 255.0 * factor[..., None])
+
+    def enlarged(self, weights: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Weights at the size of an image, as the person wants them drawn."""
+        return enlarged(weights, image.shape[:2], self.engine.config.shading == "smooth")
+
+
+def lightness(weights: np.ndarray) -> np.ndarray:
+    """How light each cell is shown, from 0 to 1, of weights (C, rows, columns) that sum to 1.
+
+    The largest weight of a map is 1. Even attention is 1 everywhere, and what is nearly even is nearly so: chance differences
+    between small weights look like none.
+    """
+    count = weights.shape[1] * weights.shape[2]
+    top = weights.max(axis=(1, 2), keepdims=True)
+    return np.asarray(1.0 - (top - weights) / np.maximum(top, min(SHARP / count, 1.0)))
 
 
 def enlarged(weights: np.ndarray, size: tuple[int, int], smooth: bool) -> np.ndarray:
@@ -273,7 +310,7 @@ def _gate(shared: _Shared) -> Figure:
         (Bars(places, np.asarray(caption.gates, dtype=float), role="model"),),
         Axis("word", ticks=ticks, limits=(-0.5, len(words) - 0.5)),
         Axis("β", limits=(0.0, 1.0)),
-        "Gate at each word",
+        "Gate by word",
         caption=f"The gate beta, which scales the context, at each word of: {shared.sentence(caption)}.",
         legend=False,
         note="" if shared.engine.config.gate else "The gate is off: beta is 1.",
@@ -288,39 +325,43 @@ def _strip(shared: _Shared) -> Figure:
         1,
         title="Word by word",
         caption=f"Attention at each word of one model. Soft, the mean under the weights: {shared.sentence(shared.old)}. "
-        f"Hard, one location, {how}: {shared.sentence(shared.hard)}. Each picture is brightest at its largest weight.",
+        f"Hard, one location, {how}: {shared.sentence(shared.hard)}. Each picture is brightest at its largest weight; even "
+        "attention leaves it as it is.",
         share_axes=False,
     )
 
 
 def _overlay(shared: _Shared) -> Figure:
+    """A film with one frame a word; the ticks of its time axis are the words."""
     caption = shared.new or shared.old
     image = shared.image
     height, width = image.shape[:2]
     maps = shared.maps(caption)
     words = shared.text(caption)
-    smooth = shared.engine.config.shading == "smooth"
+    even = 1.0 / maps[0].size
     looked = shared.engine.hand.looks if shared.new is not None else {}
-    shown = enlarged(maps, (height, width), True) if smooth else maps
+    smooth = shared.engine.config.shading == "smooth"
+    shown = shared.enlarged(maps, image) if smooth else maps
+    shaded = shared.shade(image, maps)
     frames = []
     for place, word in enumerate(words):
-        top = max(float(maps[place].max()), 1e-12)
-        note = f"{word}: β = {caption.gates[place]:.2f}, largest weight {maps[place].max():.2f}"
+        top = float(maps[place].max())
+        note = f"{word}: β {caption.gates[place]:.2f}, largest α {top:.2f} ({top / even:.1f} × even)"
         if place in looked:
-            note += ", moved by you"
+            note = f"{word}: moved by you, largest α {top:.2f}"
         if smooth:
-            note += "; smoothed, which is cosmetic"
+            note = f"{word}: largest α {top:.2f}; smoothing is cosmetic"
         frames.append(
             Plot(
                 (
-                    ImageGrid(image[None], columns=1, gap=0),
+                    ImageGrid(shaded[place][None], columns=1, gap=0),
                     Heatmap(
                         np.ascontiguousarray(shown[place]),
                         (0.0, float(width), 0.0, float(height)),
-                        (0.0, top),
+                        (even, max(top, min(SHARP * even, 1.0)) + 1e-9),
                         "role",
-                        role="hand" if place in looked else "warning",
-                        opacity=0.75,
+                        role="hand" if place in looked else "model",
+                        opacity=TINT,
                     ),
                 ),
                 HIDDEN,
@@ -335,9 +376,11 @@ def _overlay(shared: _Shared) -> Figure:
     return Film(
         tuple(frames),
         np.arange(1, len(words) + 1),
-        Axis("word"),
+        Axis("word", ticks=tuple((float(place), word) for place, word in enumerate(words, 1))),
         "Where it looks",
-        f"The attention at each word of: {shared.sentence(caption)}.",
+        f"The attention at each word of: {shared.sentence(caption)}. The image is brightest, and coloured, at the largest "
+        "weight; even attention leaves it as it is."
+        + (" The map is smoothed, which has no meaning." if smooth else ""),
         # Where attention is sharpest there is most to see.
         start=int(caption.alphas.max(axis=1).argmax()),
     )
@@ -373,36 +416,28 @@ def _coverage(shared: _Shared) -> Figure:
                         (0.0, float(columns), 0.0, float(rows)),
                         (0.0, 2.0),
                         "diverging",
-                        values_label="sum over words of alpha",
+                        values_label="sum of alpha",
                     ),
                 ),
                 HIDDEN,
                 HIDDEN,
-                "Sum of attention at each location",
                 equal=True,
             ),
             Plot(
                 (
-                    Lines(
-                        np.arange(1.0, locations + 1),
-                        ranked,
-                        role="model",
-                        label="sum of attention",
-                        steps=True,
-                    ),
-                    Rule(1.0, "y", role="target", label="1, where the term is zero"),
-                    Rule(count / locations, "y", role="past", label="even attention, C / L"),
+                    Lines(np.arange(1.0, locations + 1), ranked, role="model", steps=True),
+                    Rule(1.0, "y", role="target", label="target, 1"),
+                    Rule(count / locations, "y", role="past", label="even, C / L"),
                 ),
                 Axis("location, sorted"),
-                Axis("sum over words of alpha", limits=(0.0, max(1.2, 1.05 * float(ranked[0])))),
-                "Sorted",
-                note=f"term {term:.1f}, at least {floor:.1f}; C = {count}",
+                Axis("sum of alpha", limits=(0.0, max(1.2, 1.05 * float(ranked[0])))),
+                note=f"term {term:.1f}, least {floor:.1f}",
             ),
         ),
         2,
         title="Coverage",
-        caption=f"Attention summed over the {count} words of: {shared.sentence(caption)}. The doubly stochastic term is "
-        f"{term:.1f}, and at least {floor:.1f}.",
+        caption=f"Attention summed over the {count} words of: {shared.sentence(caption)}. On the left at each location, "
+        f"on the right sorted. The doubly stochastic term is {term:.1f}, and with {count} words at least {floor:.1f}.",
         share_axes=False,
     )
 
@@ -456,7 +491,7 @@ def _beam(shared: _Shared) -> Figure:
 def _mass(shared: _Shared) -> Figure:
     """Share of the attention on what a word names."""
     shares = shared.engine.mass_shares()
-    title = "On what it looks"
+    title = "Aim"
     if not shares:
         return Plot(
             x=HIDDEN,

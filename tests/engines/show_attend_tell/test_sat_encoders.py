@@ -39,7 +39,7 @@ def _refused(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize(
-    "channels, kernels, size", [((16, 32, 48), (5, 5, 5), 64), ((4, 8, 32), (5, 3, 3), 50)]
+    "channels, kernels, size", [((16, 32, 48), (6, 5, 3), 64), ((4, 8, 32), (4, 3, 1), 50)]
 )
 def test_annotations_are_one_vector_for_each_place_of_the_grid(channels, kernels, size) -> None:
     encoder = SmallConvolution(channels, kernels, size=size, generator=_generator())
@@ -51,7 +51,7 @@ def test_annotations_are_one_vector_for_each_place_of_the_grid(channels, kernels
 
 @pytest.mark.parametrize("row, column", [(0, 0), (2, 5), (7, 1), (4, 4)])
 def test_annotations_go_through_the_grid_by_rows(row: int, column: int) -> None:
-    encoder = SmallConvolution((8, 8, 8), (3, 3, 3), position=False, generator=_generator())
+    encoder = SmallConvolution((8, 8, 8), (4, 3, 1), position=False, generator=_generator())
     plain = torch.full((1, 3, 64, 64), 0.5)
     marked = plain.clone()
     # Opposite colours, so that the mean of the image stays.
@@ -78,7 +78,7 @@ def test_equal_content_at_two_places_differs_only_where_position_is_given() -> N
         picture[0, :, y : y + 16, x : x + 16] = image
     places = [(4 * 12 + 3), (6 * 12 + 7)]
     for position in (False, True):
-        encoder = SmallConvolution((8, 8, 8), (3, 3, 3), size=96, position=position, generator=_generator())
+        encoder = SmallConvolution((8, 8, 8), (4, 3, 3), size=96, position=position, generator=_generator())
         first, second = encoder(picture)[0, places]
         assert torch.allclose(first, second, atol=1e-5) != position
 
@@ -89,15 +89,29 @@ def test_plain_paper_of_any_colour_gives_the_same_annotations() -> None:
     assert torch.allclose(white, grey, atol=1e-5)
 
 
+@pytest.mark.parametrize("kernels, pixels", [((6, 3, 1), 14), ((4, 3, 3), 28)])
+def test_an_annotation_sees_as_many_pixels_as_is_said(kernels, pixels) -> None:
+    encoder = SmallConvolution((8, 8, 8), kernels, position=False, generator=_generator())
+    image = torch.rand(1, 3, 64, 64, generator=_generator()).requires_grad_()
+    x = 4 * image
+    for layer in encoder.layers:
+        x = layer(x)
+    x[0, :, 4, 4].sum().backward()
+    seen = image.grad.abs().sum((0, 1)) > 0
+    assert int(seen.any(0).sum()) == int(seen.any(1).sum()) == pixels
+
+
 def test_gradients_reach_all_weights() -> None:
     encoder = SmallConvolution(generator=_generator())
     encoder(torch.rand(2, 3, 64, 64, generator=_generator())).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
 
 
-@pytest.mark.parametrize("arguments", [((8, 8), (3, 3, 3)), ((8, 8, 8), (3, 4, 3))])
-def test_other_than_three_layers_or_even_kernels_are_refused(arguments) -> None:
-    with pytest.raises(ValueError, match="three"):
+@pytest.mark.parametrize(
+    "arguments, reason", [(((8, 8), (4, 3, 3)), "three"), (((8, 8, 8), (3, 3, 3)), "gaps")]
+)
+def test_other_than_three_layers_or_windows_with_gaps_between_them_are_refused(arguments, reason) -> None:
+    with pytest.raises(ValueError, match=reason):
         SmallConvolution(*arguments)
 
 

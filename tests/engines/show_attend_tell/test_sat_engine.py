@@ -112,9 +112,9 @@ def test_every_scalar_that_a_curve_draws_is_reported() -> None:
 
 @pytest.mark.parametrize("attention", ["soft", "hard"])
 def test_training_makes_unseen_captions_likelier(attention: str) -> None:
-    engine = make(attention=attention, evaluate_every=40)
+    engine = make(attention=attention, evaluate_every=80)
     before = dict(engine.step())
-    after = [dict(engine.step()) for _ in range(39)][-1]
+    after = [dict(engine.step()) for _ in range(79)][-1]
     assert after["nll_valid"] < 0.9 * before["nll_valid"]
     assert after["nll_held_out"] < 0.9 * before["nll_held_out"]
 
@@ -418,7 +418,8 @@ def test_another_image_has_another_caption_and_numbers_wrap_around() -> None:
 
 
 def test_the_gaze_is_moved_at_a_word_and_all_after_it_is_decoded_anew() -> None:
-    engine = trained(make(), 30)
+    # Its initial weights write long captions, whatever the seed.
+    engine = make()
     plain = answer(engine, GiveCaption())
     assert not plain["edited"] and plain["old"]["words"] == plain["new"]["words"]
     moved = answer(engine, GrabGaze(1, cell=(3, 0)))
@@ -441,7 +442,8 @@ def test_the_gaze_is_moved_at_a_word_and_all_after_it_is_decoded_anew() -> None:
 
 
 def test_attention_that_is_painted_is_brought_to_sum_one_and_edits_before_it_stay() -> None:
-    engine = trained(make(), 30)
+    # Its initial weights write long captions, whatever the seed.
+    engine = make()
     painted = np.zeros(GRID)
     painted[0, :2] = 3.0
     answer(engine, GrabGaze(0, cell=(2, 2)))
@@ -454,7 +456,8 @@ def test_attention_that_is_painted_is_brought_to_sum_one_and_edits_before_it_sta
 
 
 def test_a_word_is_replaced_and_the_end_can_be_put() -> None:
-    engine = trained(make(), 30)
+    # Its initial weights write long captions, whatever the seed.
+    engine = make()
     old = answer(engine, GiveCaption())["old"]["words"]
     words = answer(engine, GiveVocabulary())["words"]
     other = next(word for word in words[2:] if word != old[1])

@@ -198,6 +198,19 @@ def test_one_reward_is_shared_by_all_words_and_the_baseline_is_one_number() -> N
         assert torch.allclose(gradient, expected, atol=1e-6)
 
 
+def test_before_there_is_a_baseline_the_minibatch_is_compared_with_its_own_mean() -> None:
+    logs, alphas = -random(3, 2).abs(), weights(3, 2, 4, seed=2).requires_grad_()
+    locations = torch.tensor([[0, 1], [2, 3], [1, 1]])
+
+    def gradient(baseline: float | None) -> Tensor:
+        terms = hard_loss(logs, alphas, locations, baseline=baseline, reinforce=0.1, entropy_weight=0.0)
+        return torch.autograd.grad(terms.loss, alphas)[0]
+
+    mean = float(logs.sum(0).mean())
+    assert torch.allclose(gradient(None), gradient(mean))
+    assert not torch.allclose(gradient(None), gradient(0.0))
+
+
 def test_the_expected_context_has_nothing_to_reinforce() -> None:
     logs, alphas = -random(3, 2).abs(), weights(3, 2, 4).requires_grad_()
     terms = hard_loss(logs, alphas, torch.full((3, 2), -1), baseline=0.0, reinforce=1.0, entropy_weight=0.0)
@@ -241,7 +254,7 @@ def test_a_location_of_no_weight_has_a_finite_gradient() -> None:
 
 def test_the_baseline_is_a_running_mean_that_starts_with_the_first_reward() -> None:
     baseline = Baseline()
-    assert baseline.before(-30.0) == -30.0
+    assert baseline.value is None
     for reward in (-30.0, -20.0, -10.0):
         baseline.update(reward)
-    assert baseline.before(-1.0) == pytest.approx(0.9 * (0.9 * -30 + 0.1 * -20) + 0.1 * -10)
+    assert baseline.value == pytest.approx(0.9 * (0.9 * -30 + 0.1 * -20) + 0.1 * -10)
