@@ -38,6 +38,13 @@ _GAP = 8.0
 """Between panels, in pixels."""
 NUDGE = 0.02
 """Part of what a plot shows by which a key moves a box."""
+_STEPS = {
+    Qt.Key.Key_Left: (-1.0, 0.0),
+    Qt.Key.Key_Right: (1.0, 0.0),
+    Qt.Key.Key_Up: (0.0, -1.0),
+    Qt.Key.Key_Down: (0.0, 1.0),
+}
+"""Right and down, for each arrow key."""
 _EQUAL_STRETCH = 1.5
 """How much wider than its fixed limits a plane with equal units may get."""
 
@@ -649,7 +656,8 @@ class FigureView(QWidget):
         ----------
         tool : {"look", "paint", "erase", "point", "curve", "box"}
             Move and zoom; paint or erase with the brush; pick a point; drag the points of the curve whose role is
-            ``hand`` up and down; move and scale boxes, with Shift and the arrow keys and with ``[`` and ``]``, too.
+            ``hand`` up and down; move and scale boxes. Shift and the arrow keys move a box or the brush, which Enter puts
+            down, and ``[`` and ``]`` size them.
 
         Raises
         ------
@@ -749,17 +757,23 @@ class FigureView(QWidget):
         """What is said about the place under the mouse; empty when it is elsewhere."""
         return "" if self._readout.isHidden() else self._readout.text()
 
+    def _key_on_brush(self, event: QKeyEvent) -> bool:
+        """Shift and an arrow moves the brush, Enter puts it down, brackets size it."""
+        key = Qt.Key(event.key())
+        if key in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight):
+            self.gestures.set_radius(self.gestures.radius * (1.25 if key == Qt.Key.Key_BracketRight else 0.8))
+            self.gestures.radius_changed.emit(self.gestures.radius)
+            return True
+        if key in _STEPS and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            return self.gestures.move_brush(self._areas, *_STEPS[key])
+        return key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.gestures.dab(self._areas)
+
     def _key_on_box(self, event: QKeyEvent) -> bool:
         """Shift and an arrow moves the box in hand, brackets scale it."""
-        steps = {
-            Qt.Key.Key_Left: (-NUDGE, 0.0),
-            Qt.Key.Key_Right: (NUDGE, 0.0),
-            Qt.Key.Key_Up: (0.0, -NUDGE),
-            Qt.Key.Key_Down: (0.0, NUDGE),
-        }
         key = Qt.Key(event.key())
-        if key in steps and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            return self.gestures.nudge(self._areas, *steps[key], 1.0)
+        if key in _STEPS and event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+            right, down = _STEPS[key]
+            return self.gestures.nudge(self._areas, NUDGE * right, NUDGE * down, 1.0)
         if key in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight):
             factor = 1.1 if key == Qt.Key.Key_BracketRight else 1 / 1.1
             return self.gestures.nudge(self._areas, 0.0, 0.0, factor)
@@ -770,9 +784,7 @@ class FigureView(QWidget):
         key = event.key()
         if event.modifiers() & ~(Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.KeypadModifier):
             return False
-        if key in (Qt.Key.Key_BracketLeft, Qt.Key.Key_BracketRight) and self.tool in ("paint", "erase"):
-            self.gestures.set_radius(self.gestures.radius * (1.25 if key == Qt.Key.Key_BracketRight else 0.8))
-            self.gestures.radius_changed.emit(self.gestures.radius)
+        if self.tool in ("paint", "erase") and self._key_on_brush(event):
             return True
         if self.tool == "box" and self._key_on_box(event):
             return True

@@ -79,6 +79,7 @@ class Gestures(QObject):
         self._grabbed: float | None = None
         self._circle: QGraphicsEllipseItem | None = None
         self._circle_area: PlotArea | None = None
+        self._brush: tuple[int, float, float] | None = None  # plot and place to which keys have moved it
         self._box: Rect = (0.0, 0.0, 0.0, 0.0)  # as it was when it was taken
         self._is_corner = False  # taken at a corner
         self._over: Literal["", "inside", "corner"] = ""  # what of a box the mouse is over
@@ -279,6 +280,31 @@ class Gestures(QObject):
         across, down = self._radius * abs(space.x_scale), self._radius * abs(space.y_scale)
         self._circle.setRect(QRectF(-across, -down, 2 * across, 2 * down))
         self._circle.setPos(local)
+
+    def move_brush(self, areas: Sequence[PlotArea], right: float, down: float) -> bool:
+        """Move the brush by parts of its radius: what keys do. It begins in the middle of the first plot for the hand."""
+        if self.active or not areas:
+            return False
+        index, *place = self._brush or (min(self._box_plots or {0}), math.nan, math.nan)
+        if index >= len(areas):
+            return False
+        area = areas[index]
+        (x0, x1), (y0, y1) = area.view_range()
+        x, y = place if math.isfinite(place[0]) else ((x0 + x1) / 2, (y0 + y1) / 2)
+        x += right * self._radius
+        y += (down if area.y_down() else -down) * self._radius
+        self._brush = index, min(max(x, x0), x1), min(max(y, y0), y1)
+        self.show_brush(area, area.to_scene(*self._brush[1:]))
+        return True
+
+    def dab(self, areas: Sequence[PlotArea]) -> bool:
+        """A stroke that is one point, where keys have moved the brush; False where they have not."""
+        if self.active or self._brush is None or self._brush[0] >= len(areas):
+            return False
+        index, x, y = self._brush
+        self.stroke_started.emit(x, y, index)
+        self.stroke_finished.emit(index)
+        return True
 
     def hide_brush(self) -> None:
         """Take the rim of the brush away."""

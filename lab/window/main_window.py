@@ -86,6 +86,9 @@ EXTRA_KEYS = {
     "In a view": [
         ("Wheel", "Zoom"),
         ("Drag", "Move, or paint with the brush"),
+        ("Shift+arrows", "Move the box or the brush in hand"),
+        ("Enter", "Put the brush down"),
+        ("[, ]", "Smaller, larger box or brush"),
         ("Double click", "Show everything"),
     ],
     "On the time slider": [("Left, Right", "One frame back, on"), ("Home, End", "First, last frame")],

@@ -870,6 +870,33 @@ def test_the_box_in_hand_is_outlined_until_a_newer_picture_shows_it(view):
     assert not near(picture(view), "#CC79A7", 50).any()
 
 
+def test_keys_move_the_brush_and_put_it_down(view):
+    view.set_figure(Panels((plane(Lines(X, X), equal=True), plane(Lines(X, X), equal=True)), 2))
+    view.set_tool("paint")
+    view.set_box_plots(1)
+    view.set_brush_radius(0.5)
+    heard = Heard(view, "stroke_started", "stroke_moved", "stroke_finished")
+    key, shift = view.focusProxy(), Qt.KeyboardModifier.ShiftModifier
+    QTest.keyClick(key, Qt.Key.Key_Return)
+    assert heard == [], "it has no place yet"
+    (x0, x1), (y0, y1) = view.areas[1].view_range()
+    QTest.keyClick(key, Qt.Key.Key_Right, shift)
+    QTest.keyClick(key, Qt.Key.Key_Up, shift)
+    assert near(picture(view, 1), "#CC79A7", 50).any(), "it is seen"
+    assert heard == []
+    QTest.keyClick(key, Qt.Key.Key_Return)
+    # From the middle, as far as it is wide, in the plot that is for the hand.
+    assert heard.of("stroke_started") == [pytest.approx(((x0 + x1) / 2 + 0.5, (y0 + y1) / 2 + 0.5, 1))]
+    assert heard.of("stroke_finished") == [(1,)]
+    for _ in range(100):
+        QTest.keyClick(key, Qt.Key.Key_Left, shift)
+    QTest.keyClick(key, Qt.Key.Key_Enter)
+    assert heard.of("stroke_started")[-1][0] == pytest.approx(x0), "no further than what is seen"
+    view.set_tool("look")
+    QTest.keyClick(key, Qt.Key.Key_Return)
+    assert len(heard.of("stroke_started")) == 2
+
+
 def test_boxes_can_be_kept_to_some_of_the_plots(view):
     plots = (boxed((4.0, 6.0, 8.0, 6.0)), boxed((4.0, 6.0, 8.0, 6.0)))
     view.set_figure(Panels(plots, 2))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QFont, QImage, QPainter
+from PySide6.QtGui import QFont, QFontMetricsF, QImage, QPainter
 
 from engines.figures import Heatmap, ImageGrid, to_uint8
 from widgets.marks.artist import Artist
@@ -15,6 +15,9 @@ from widgets.marks.limits import montage_size
 from widgets.marks.space import Space, text_size
 from widgets.marks.ticks import number_text
 from widgets.theme import Theme
+
+_SMALLEST_TEXT = 8
+"""Pixels of the smallest names above columns."""
 
 _LARGEST = 4_000_000
 """Device pixels of a scaled picture that is kept; beyond, the visible part is drawn directly."""
@@ -219,7 +222,11 @@ class ImageGridArtist(Artist[ImageGrid]):
             middle = target.top() + (row * (high + mark.gap) + high / 2) * step_y
             place = QRectF(target.left() - 208.0, middle - 10.0, 200.0, 20.0)
             painter.drawText(place, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter | flags, text)
-        for column, text in enumerate(mark.column_labels):
+        names = mark.column_labels
+        if len(names) > 1:
+            font, names = fitted_names(names, space.font, (wide + mark.gap) * step_x - 2.0)
+            painter.setFont(font)
+        for column, text in enumerate(names):
             middle = target.left() + (column * (wide + mark.gap) + wide / 2) * step_x
             place = QRectF(middle - 100.0, target.top() - 24.0, 200.0, 20.0)
             painter.drawText(
@@ -242,4 +249,15 @@ class ImageGridArtist(Artist[ImageGrid]):
         return f"picture {index + 1} · row {row + 1}, column {column + 1} · {shown}"
 
 
-__all__ = ["HeatmapArtist", "ImageGridArtist"]
+def fitted_names(names: tuple[str, ...], font: QFont, room: float) -> tuple[QFont, tuple[str, ...]]:
+    """A font, and names as they are drawn in it, so that none is wider than its room in pixels and touches the next one."""
+    widest = max((text_size(font, name)[0] for name in names), default=0.0)
+    if widest <= room:
+        return font, names
+    smaller = QFont(font)
+    smaller.setPixelSize(max(_SMALLEST_TEXT, int(font.pixelSize() * room / widest)))
+    metrics = QFontMetricsF(smaller)
+    return smaller, tuple(metrics.elidedText(name, Qt.TextElideMode.ElideRight, room) for name in names)
+
+
+__all__ = ["HeatmapArtist", "ImageGridArtist", "fitted_names"]
