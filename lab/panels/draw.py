@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engines.data.image_folder import IMAGE_SUFFIXES, decode
 from engines.draw.config import (
     FanOut,
     GiveHand,
@@ -40,7 +42,6 @@ from engines.draw.config import (
     PickImage,
     Probe,
 )
-from engines.errors import InputError
 from engines.figures import Boxes, Figure, Film, ImageGrid, Panels
 from engines.method import Action
 from lab.panels.active_run import ActiveRun
@@ -50,7 +51,6 @@ from widgets.fields import ChoiceBox
 from widgets.figure_view import FigureView
 from widgets.gestures import Tool
 from widgets.icons import set_icon
-from widgets.picture_file import SUFFIXES, read_picture
 
 Subject = tuple[Literal["sample", "picture"], int]
 """Whose drawing is in hand: a sample of the grid, or the picked picture."""
@@ -69,7 +69,10 @@ THINNEST, THICKEST = 0.75, 6.0
 SMALLEST, LARGEST = 0.05, 200.0
 """Stride and width, pixels, to which the hand takes a window."""
 
-FILES = "Pictures (" + " ".join(f"*{suffix}" for suffix in SUFFIXES) + ")"
+FILES = "Pictures (" + " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES) + ")"
+
+LONGEST_SIDE = 1024
+"""Pixels; a larger picture of one's own is made smaller before it goes to the engine, whose canvases have fewer by far."""
 
 
 @dataclass
@@ -163,7 +166,10 @@ class DrawPanel(Panel):
         self._probe_start: tuple[Probe, tuple[float, float, float, float]] | None = None
         self._wishes: dict[str, Action] = {}
         self._is_asking = False
+        self._is_following = False  # views are brought to the slider's step, which is no choice of the hand
         super()._set_up()
+        for name in self.shared_films():
+            self.view(name).frame_changed.connect(self._on_view_frame_changed)
         for name in ("canvas", "held"):
             view = self.view(name)
             view.box_grabbed.connect(self._on_box_grabbed)
@@ -220,15 +226,20 @@ class DrawPanel(Panel):
                 "box",
                 "Window",
                 "window",
-                "Drag the writing window, or a corner for its size; the wheel: stride, Shift and wheel: width",
+                "Drag the writing window (Shift+arrows) or its corner ([ and ]); the wheel: stride, Shift and wheel: width",
             ),
             (
                 "paint",
                 "Paint",
                 "brush",
-                "Put ink on the canvas at the step of the slider; [ and ] size the brush",
+                "Put ink on the canvas at the slider's step; Shift+arrows move the brush, [ and ] size it, Enter paints",
             ),
-            ("erase", "Erase", "eraser", "Take ink away from the canvas at the step of the slider"),
+            (
+                "erase",
+                "Erase",
+                "eraser",
+                "Take ink away from the canvas at the slider's step; with the keys of Paint",
+            ),
             ("look", "Look", "eye", "Move and zoom pictures, and leave drawings alone"),
         ):
             action = QAction(text, strip)
@@ -337,7 +348,13 @@ class DrawPanel(Panel):
         self._whole.setToolTip("Lay the grid over the whole picture again")
         self._whole.clicked.connect(self._on_whole_clicked)
         layout.addWidget(self._whole)
-        layout.addStretch(1)
+        words = QLabel("Drag the box", row)
+        words.setProperty("role", "muted")
+        # It goes where there is no room for it, and must not keep the view wide.
+        words.setMinimumWidth(0)
+        words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addSpacing(4)
+        layout.addWidget(words, 1)
         column = self.docks["probe"].widget().layout()
         assert column is not None
         column.addWidget(row)
@@ -444,7 +461,7 @@ class DrawPanel(Panel):
         windows = ["filters"] if kind != "whole" else []
         if narrow:
             self.place(area, [["canvas", "held", "fan", *windows, "probe"]], [[*samples, *bound]])
-            self._divide(area, "canvas", samples[0], 60)
+            self._divide(area, "canvas", samples[0], 68)
         elif area.width() < 1250:
             self.place(area, [["canvas"]], [["held", "fan", *windows, "probe"], [*samples, *bound]])
             self._divide(area, "canvas", "held", 48)
@@ -499,16 +516,31 @@ class DrawPanel(Panel):
         # How a drawing comes about is seen in motion.
         self.begin_films()
         view.set_figure(figure)
-        view.set_frame(figure.nearest(self.slider.time))
+        self._follow_slider(view)
         if name in ("canvas", "held"):
             self._size_brush(name)
+
+    def _follow_slider(self, view: FigureView) -> None:
+        """Show the frame that is nearest to the slider's step: not every film has each."""
+        if isinstance(view.figure, Film):
+            before, self._is_following = self._is_following, True
+            view.set_frame(view.figure.nearest(self.slider.time))
+            self._is_following = before
 
     @Slot(int)
     def _on_slider_index_changed(self, index: int) -> None:
         for name in self.shared_films():
-            view = self.view(name)
-            if self.is_in_sight(name) and isinstance(view.figure, Film):
-                view.set_frame(view.figure.nearest(self.slider.time))
+            if self.is_in_sight(name):
+                self._follow_slider(self.view(name))
+
+    @Slot(int)
+    def _on_view_frame_changed(self, index: int) -> None:
+        """Arrow keys in a view choose the step of all: it is the one at which the hand acts."""
+        view = self.sender()
+        figure = view.figure if isinstance(view, FigureView) else None
+        if not self._is_following and isinstance(figure, Film) and len(self.times):
+            self.slider.set_playing(False)
+            self.slider.set_index(int(np.abs(self.times - figure.times[index]).argmin()))
 
     def shown_t(self) -> int:
         """The step of a drawing at which the slider stands, from 1 on."""
@@ -524,14 +556,18 @@ class DrawPanel(Panel):
     def _can_ask(self) -> bool:
         return self.started is not None and self.state in ("running", "paused")
 
+    def _refuse(self) -> None:
+        """Say why nothing answers the hand."""
+        if self.state in m.ENDED:
+            text = "The run has ended, so that nothing answers the hand: press Reset to begin again."
+        else:
+            text = "There is no model yet that could answer the hand: press Train first."
+        self.post("info", text, key="act")
+
     def _wish(self, name: str, action: Action) -> bool:
         """Ask as soon as nothing else is under way; a newer wish of this name takes the place of an older one."""
         if not self._can_ask():
-            if self.state in m.ENDED:
-                text = "The run has ended, so that nothing answers the hand: press Reset to begin again."
-            else:
-                text = "There is no model yet that could answer the hand: press Train first."
-            self.post("info", text, key="act")
+            self._refuse()
             return False
         self._wishes[name] = action
         if not self._is_asking:
@@ -924,18 +960,31 @@ class DrawPanel(Panel):
             self.open_picture(Path(path))
 
     def take_file(self, path: Path) -> bool:
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
             return False
         self.open_picture(path)
         return True
 
     def open_picture(self, path: Path) -> None:
-        """Take a picture file in the place of the held-out one."""
-        try:
-            picture = read_picture(path)
-        except InputError as error:
-            self.post("error", str(error), key="picture")
+        """Take a picture file in the place of the held-out one; it is read in the background."""
+        if not self._can_ask():
+            self._refuse()
             return
+        self.services.jobs.start(
+            f"picture/{path}", lambda job: read_picture(path), partial(self._take_picture, path)
+        )
+
+    def _take_picture(self, path: Path, future: Future[np.ndarray]) -> None:
+        error = future.exception()
+        if error is not None:
+            self.post(
+                "error",
+                f"{path.name} cannot be drawn again ({error}): choose a PNG, JPEG, BMP or WebP picture.",
+                key="picture",
+            )
+            return
+        self.messages_outdated.emit([f"{self.paper.id}/picture"])
+        picture = future.result()
         if self._wish("image", OwnImage(picture)):
             self.hand.own = picture
 
@@ -1085,6 +1134,24 @@ def kind_of(values: Mapping[str, Any]) -> str:
     return "windows" if values.get("attention", True) else "whole"
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """A picture file as (height, width, 3) uint8, no side longer than `LONGEST_SIDE`; any thread.
+
+    Raises
+    ------
+    engines.data.image_folder.Unusable
+        Why it cannot be read.
+    """
+    pixels = decode(path, "RGB", None).transpose(1, 2, 0)
+    times = -(-max(pixels.shape[:2]) // LONGEST_SIDE)
+    if times > 1 and min(pixels.shape[:2]) >= times:
+        # The mean over blocks; what is left over at the rim is less than one pixel of the smaller picture.
+        height, width = pixels.shape[0] // times, pixels.shape[1] // times
+        blocks = pixels[: height * times, : width * times].reshape(height, times, width, times, 3)
+        pixels = (blocks.mean((1, 3), dtype=np.float32) + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(pixels)
+
+
 def window_of(
     box: tuple[float, float, float, float], size: tuple[int, int], sigma: float, n: int
 ) -> tuple[float, float, float, float]:
@@ -1149,4 +1216,4 @@ def _turned(
     return g_x, g_y, _within(delta * factor), sigma
 
 
-__all__ = ["DrawPanel", "Hand", "kind_of", "stroked", "window_of"]
+__all__ = ["DrawPanel", "Hand", "kind_of", "read_picture", "stroked", "window_of"]

@@ -56,7 +56,10 @@ from widgets.figure_view import FigureView
 from widgets.word_bar import WordBar
 
 ASK_EVERY = 0.25
-"""Seconds between questions how the caption stands, while the run goes on."""
+"""Seconds between questions how the caption stands, while the run goes on and the overlay, which says it, is not in sight."""
+
+ASK_SELDOM = 1.0
+"""Seconds between them while it is: an answer takes the time of many updates."""
 
 WORDS_PER_SECOND = 2.0
 
@@ -65,6 +68,9 @@ LONG_ENOUGH = 4
 
 OWN_SIZE = 224
 """Pixels each way of an own picture, as long as it is not known how large the encoder takes it."""
+
+LONG_FIELD = 160
+"""Pixels of the field for another word, where there is room."""
 
 FILES = "Pictures (*.png *.jpg *.jpeg *.bmp *.webp)"
 
@@ -97,6 +103,18 @@ class Edit:
         if self.word:
             return ReplaceWord(self.place, self.word)
         return GrabGaze(self.place, self.weights, self.cell)
+
+    def is_told(self, told: Mapping[str, Any]) -> bool:
+        """Whether this is one of the edits in the engine's answer."""
+        if told["place"] != self.place or told["word"] != self.word:
+            return False
+        if self.word:
+            return True
+        weights = np.asarray(told["weights"])
+        if self.cell is not None:
+            return bool(weights[self.cell] == weights.sum())
+        assert self.weights is not None
+        return np.allclose(weights, self.weights / self.weights.sum(), rtol=1e-6, atol=1e-12)
 
 
 def added(edits: tuple[Edit, ...], edit: Edit) -> tuple[Edit, ...]:
@@ -147,19 +165,22 @@ class Wish:
         return ClearEdits(), replace(self, edits=())
 
 
-def told_edits(told: Mapping[str, Any]) -> tuple[Edit, ...]:
-    """The edits behind an engine's answer, as far as the answer says: for a caption that somebody else edited."""
-    if not told["edited"]:
-        return ()
-    old, new, kept, looks = told["old"]["words"], told["new"]["words"], told["kept"], set(told["looks"])
+def told_edits(told: Mapping[str, Any], known: tuple[Edit, ...] = ()) -> tuple[Edit, ...]:
+    """The edits that hold as the engine says, those that are known as they are: edits are compared by identity."""
+    left = list(known)
     edits: list[Edit] = []
-    for place, word in enumerate(new):
-        if place in looks:
-            edits.append(Edit(place, weights=np.asarray(told["new"]["weights"][place])))
-        # Where nothing was moved before it, a word that is another one was put in; and so was the last one that is kept.
-        put_in = not edits and (place >= len(old) or old[place] != word)
-        if place < kept and (put_in or (place == kept - 1 and kept not in looks)):
-            edits.append(Edit(place, word))
+    for each in told["edits"]:
+        same = next((edit for edit in left if edit.is_told(each)), None)
+        if same is not None:
+            left.remove(same)
+            edits.append(same)
+        elif each["word"]:
+            edits.append(Edit(each["place"], each["word"]))
+        else:
+            weights = np.asarray(each["weights"])
+            row, column = (int(i) for i in np.unravel_index(np.argmax(weights), weights.shape))
+            cell = (row, column) if weights[row, column] == weights.sum() else None
+            edits.append(Edit(each["place"], cell=cell, weights=weights if cell is None else None))
     return tuple(edits)
 
 
@@ -175,6 +196,7 @@ class ShowAttendTellPanel(Panel):
         self._is_busy = False  # a request of the hand is under way
         self._is_asking = False
         self._asked_step, self._ask_next = -1, 0.0
+        self._marks: dict[int, tuple[str, str]] = {}  # of the words that were edited, by their places
         self._word = -1  # the chosen one; -1 before any was
         self._is_following = False  # the slider is fitted to a newer caption, which is no choice of the hand
         self._plays_once = False
@@ -271,7 +293,7 @@ class ShowAttendTellPanel(Panel):
         self.words.unmark_requested.connect(self._on_words_unmark_requested)
         self.words.nudged.connect(self._on_words_nudged)
         self._field = QLineEdit(tools)
-        self._field.setFixedWidth(150)
+        self._field.setFixedWidth(LONG_FIELD)
         self._field.setClearButtonEnabled(True)
         self._field.setAccessibleName("Word to put in place of the chosen one")
         self._field.setToolTip(
@@ -312,7 +334,8 @@ class ShowAttendTellPanel(Panel):
                 button.setToolButtonStyle(icons)
         if self.width() < 640:
             self._clear.setToolButtonStyle(icons)
-        self._field.setFixedWidth(150 if self.width() >= 640 else 110)
+        self._field.setFixedWidth(LONG_FIELD if self.width() >= 640 else 110)
+        self._show_word()
 
     def _update_tools(self) -> None:
         """Enable what can be answered."""
@@ -327,7 +350,7 @@ class ShowAttendTellPanel(Panel):
 
     def _show_told(self) -> None:
         """Bring the strip up to the caption as it stands."""
-        told, wish = self._told, self._wish
+        wish = self._wish
         blocked = self._number.blockSignals(True)
         own = wish.own is not None
         self._number.setRange(0 if own or not self._count else 1, max(self._count, 1))
@@ -341,17 +364,37 @@ class ShowAttendTellPanel(Panel):
             name = "pencil" if edit.word else "eye"
             what = "Word put in by you" if edit.word else "Gaze moved by you"
             marks[edit.place] = (name, "Gaze and word changed by you" if both else what)
-        self.words.set_words(told["new"]["words"] if told is not None else (), marks)
+        self._marks = marks
+        self._show_words()
+        self._update_tools()
+
+    def _film_words(self) -> tuple[str, ...] | None:
+        """The words of the overlay; None where it is not in sight or empty."""
+        film = self.view("overlay").figure if self.is_in_sight("overlay") else None
+        if not isinstance(film, Film) or film.time.ticks is None:
+            return None
+        return tuple(word for _, word in film.time.ticks)
+
+    def _show_words(self) -> None:
+        """Bring the line of words up to the overlay, or to the engine's answer where that is not in sight.
+
+        Picture and answer may be of different updates, and who reads the one beside the other would wonder.
+        """
+        words = self._film_words() if self._told is not None else ()
+        if words is None and self._told is not None:
+            words = self._told["new"]["words"]
+        self.words.set_words(words or (), self._marks)
         if self._word >= 0:
             self.words.choose(self._word)
         self._show_word()
-        self._update_tools()
 
     def _show_word(self) -> None:
         """Say which word the field would replace."""
         place = self.words.currentIndex()
         word = self.words.words[place] if 0 <= place < len(self.words.words) else ""
-        self._field.setPlaceholderText(f"{word} → other word" if word else "Other word")
+        # What does not fit would be cut off.
+        is_long = self._field.width() < LONG_FIELD or len(word) > 8
+        self._field.setPlaceholderText(f"{word} → other word" if word and not is_long else "→ other word")
 
     # --- arranging  ----------
 
@@ -395,16 +438,21 @@ class ShowAttendTellPanel(Panel):
         # The gate's bars stand below each other's words: they want the width that the strips have.
         above = group("strip", "gaze", "gate", "beam")
         about = group("coverage", "mass", "masses", "terms")
-        curves = group("bleu", "likelihood", "rewards", "variance", "sharpness", "gates")
+        learned = group("rewards", "variance")
+        curves = group("bleu", "likelihood", "sharpness", "gates")
+        upper = 4
         if narrow:
-            self.place(area, [above], [["overlay", *about, *curves]])
+            # So many tabs that their words fit; and two rows of pictures need height.
+            upper = 5
+            above += group("coverage", "mass", "gates")
+            rest = group("masses", "terms", "rewards", "variance", "bleu", "likelihood", "sharpness")
+            self.place(area, [above], [["overlay", *rest]])
         elif area.width() < 900:
-            self.place(area, [above], [["overlay"], [*about, *curves]])
+            self.place(area, [above], [["overlay"], [*about, *learned, *curves]])
             self._share(area, ["overlay", "coverage"], [2, 3])
         else:
-            self.place(area, [above], [["overlay"], about, curves])
+            self.place(area, [above], [["overlay"], [*about, *learned], curves])
             self._share(area, ["overlay", "coverage", "bleu"], [28, 40, 32])
-        upper = 4
         height = max(area.height(), 10)
         docks = [self.docks["strip"], self.docks["overlay"]]
         area.resizeDocks(docks, [height * upper // 10, height * (10 - upper) // 10], Qt.Orientation.Vertical)
@@ -448,6 +496,7 @@ class ShowAttendTellPanel(Panel):
             self.slider.show()
         view.set_figure(figure)
         view.set_frame(self.slider.index)
+        self._show_words()
         self._fit_brush(name)
         if not self._has_played and len(figure.frames) >= LONG_ENOUGH:
             # That the gaze moves with the words is seen in motion.
@@ -876,7 +925,8 @@ class ShowAttendTellPanel(Panel):
         now = time.monotonic()
         if self._is_asking or self._is_busy or session.step == self._asked_step or now < self._ask_next:
             return
-        self._is_asking, self._ask_next = True, now + ASK_EVERY
+        seldom = self.state == "running" and self._film_words() is not None
+        self._is_asking, self._ask_next = True, now + (ASK_SELDOM if seldom else ASK_EVERY)
         self._asked_step = session.step
         self.await_answer(session.act(GiveCaption()), self._take_told)
 
@@ -892,19 +942,12 @@ class ShowAttendTellPanel(Panel):
 
     def _agree(self) -> None:
         """Take over what the engine says; the panel's own edits stay as they are where they are the same."""
-        told, edits = self._told, self._wish.edits
+        told = self._told
         assert told is not None
-        looks = tuple(edit.place for edit in edits if not edit.word)
-        last = edits[-1] if edits else None
-        kept = 0 if last is None else last.place + bool(last.word)
-        words = told["new"]["words"]
-        is_same = told["edited"] == bool(edits) and told["looks"] == looks and told["kept"] == kept
-        if not is_same or any(edit.word and words[edit.place] != edit.word for edit in edits):
-            edits = told_edits(told)
         own = None
         if told["own"]:
             own = self._wish.own if self._wish.own is not None else told["pixels"]
-        self._wish = self._sent = Wish(told["image"], own, edits)
+        self._wish = self._sent = Wish(told["image"], own, told_edits(told, self._wish.edits))
 
     def _ask_vocabulary(self) -> None:
         assert self.session is not None
@@ -994,4 +1037,4 @@ def _located(view: FigureView, x: float, y: float, plot: int) -> tuple[int, int,
     return None if grid is None else grid.locate(x, y)
 
 
-__all__ = ["Edit", "ShowAttendTellPanel", "Wish", "added"]
+__all__ = ["Edit", "ShowAttendTellPanel", "Wish", "added", "told_edits"]

@@ -18,15 +18,10 @@ from pytestqt.qtbot import QtBot
 from engines import figures as vocabulary
 from engines.draw.config import HoldBrush
 from engines.figures import Boxes, Film, ImageGrid, Panels
-from lab import papers
-from lab.panels.draw import DrawPanel, stroked, window_of
+from lab.panels.draw import DrawPanel, read_picture, stroked, window_of
 from lab.window.application import Application
 from tests.lab.clicker import Draughtsman
 from tests.lab.small import SMALL
-
-pytestmark = pytest.mark.skipif(
-    not papers.find("draw").is_built, reason="the list of papers does not offer its panel yet"
-)
 
 Make = Callable[..., Application]
 T = int(SMALL["draw"]["glimpses"])
@@ -36,6 +31,14 @@ BEFORE, AFTER = 0, 1
 
 SAMPLES = 2
 """Plot of the view 'Canvas'."""
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether drawings are the same.
+
+    One that is drawn alone and one among others have other roundings: matrix products of other sizes add in other orders.
+    """
+    return np.allclose(one, other, rtol=0.0, atol=1e-5)
 
 
 class Hand(Draughtsman):
@@ -51,12 +54,24 @@ class Hand(Draughtsman):
     def train(self, **values: Any) -> None:
         """Train a few steps, pause, hold the film, and wait for what is in sight."""
         self.form.set_values(self.form.values().build({**SMALL["draw"], "steps": 1_000_000, **values}))
-        self.press(self.window.transport.play_button)
-        self.until(lambda: self.panel.state == "running" and self.step() >= 2)
-        self.press(self.window.transport.play_button)
-        self.until(lambda: self.window.transport.state() == "paused")
+        self.play(2)
+        self.pause()
         self.panel.slider.set_playing(False)
         self.settle()
+
+    def play(self, steps: int) -> None:
+        """Train on until so many steps are done.
+
+        The session hears of steps before the window does, whose button would still be the one that begins.
+        """
+        first = self.step()
+        self.press(self.window.transport.play_button)
+        self.until(lambda: self.window.transport.state() == "running" and self.step() >= first + steps)
+
+    def pause(self) -> None:
+        """Pause, and wait until the window shows it."""
+        self.press(self.window.transport.play_button)
+        self.until(lambda: self.window.transport.state() == "paused")
 
     def step(self) -> int:
         return self.panel.session.step if self.panel.session is not None else 0
@@ -256,8 +271,8 @@ def test_a_sample_is_held_where_it_is_seen_among_the_canvases(hand: Hand) -> Non
     hand.turn_to("held")
     brush = hand.panel.hand.brush
     assert brush is not None and (brush.of, brush.index, brush.step) == ("sample", 1, 2)
-    assert np.array_equal(hand.pictures("held", BEFORE)[:, 0], sample)
-    assert not np.array_equal(hand.pictures("held", AFTER)[:, 0], sample)
+    assert alike(hand.pictures("held", BEFORE)[:, 0], sample)
+    assert not alike(hand.pictures("held", AFTER)[:, 0], sample)
     assert hand.panel._subject_box.currentText() == "Sample 2"
     assert np.array_equal(hand.pictures("canvas", SAMPLES)[:, 1], sample), "there it stays the model's"
 
@@ -287,8 +302,8 @@ def test_a_click_on_a_sample_takes_it_in_hand(hand: Hand) -> None:
     hand.click("samples", 2 * (SIDE + 1) + 3.0, 3.0)
     hand.turn_to("held")
     assert hand.panel.hand.subject == ("sample", 2)
-    assert np.array_equal(hand.pictures("held", BEFORE)[:, 0], sample)
-    assert np.array_equal(hand.pictures("held", AFTER)[:, 0], sample)
+    assert alike(hand.pictures("held", BEFORE)[:, 0], sample)
+    assert alike(hand.pictures("held", AFTER)[:, 0], sample)
 
 
 def test_a_click_on_the_window_of_another_sample_takes_it_in_hand_as_it_is(hand: Hand) -> None:
@@ -299,7 +314,7 @@ def test_a_click_on_the_window_of_another_sample_takes_it_in_hand_as_it_is(hand:
     hand.settle()
     assert hand.panel.hand.subject == ("sample", 1) and not hand.tool("Undo").isEnabled()
     assert np.array_equal(hand.pictures("held", BEFORE), hand.pictures("held", AFTER))
-    assert np.array_equal(hand.pictures("held", BEFORE)[:, 0], hand.pictures("canvas", SAMPLES)[:, 1])
+    assert alike(hand.pictures("held", BEFORE)[:, 0], hand.pictures("canvas", SAMPLES)[:, 1])
 
 
 def test_a_drag_keeps_one_request_under_way_and_ends_at_the_newest(
@@ -349,10 +364,45 @@ def test_keys_move_and_scale_the_window(hand: Hand) -> None:
     assert small.window[2] == pytest.approx(up.window[2] / 1.1)
 
 
+def test_keys_paint_where_they_have_moved_the_brush(hand: Hand) -> None:
+    hand.train()
+    hand.turn_to("held")
+    hand.stand_at(3)
+    before = hand.pictures("held", AFTER)[3, 0]
+    hand.press(hand.tool("Paint"))
+    key = hand.panel.view("held").canvas
+    QTest.keyClick(key, Qt.Key.Key_Return)
+    assert hand.panel.hand.brush is None, "before it has been moved there is no brush to put down"
+    # Each goes as far as the brush is wide: from the middle of the canvas into its corner.
+    for way in (Qt.Key.Key_Left, Qt.Key.Key_Up):
+        for _ in range(5):
+            QTest.keyClick(key, way, Qt.KeyboardModifier.ShiftModifier)
+    QTest.keyClick(key, Qt.Key.Key_Return)
+    hand.settle()
+    after = hand.pictures("held", AFTER)[3, 0]
+    assert after[0, 0] > 0.9 and np.array_equal(after[4:, 4:], before[4:, 4:])
+    hand.press(hand.tool("Undo"))
+    hand.settle()
+    assert np.array_equal(hand.pictures("held", AFTER)[3, 0], before)
+
+
+def test_arrow_keys_in_a_view_choose_the_step_at_which_the_hand_acts(hand: Hand) -> None:
+    hand.train()
+    hand.turn_to("held")
+    hand.stand_at(3)
+    QTest.keyClick(hand.panel.view("held").canvas, Qt.Key.Key_Left)
+    assert hand.panel.shown_t() == 2 and hand.panel.view("canvas").frame == hand.panel.view("held").frame
+    # The filters have no step 0, and keep nobody from it.
+    hand.turn_to("filters")
+    hand.stand_at(0)
+    assert hand.panel.slider.time == 0
+    QTest.keyClick(hand.panel.view("filters").canvas, Qt.Key.Key_Right)
+    assert hand.panel.shown_t() == 2
+
+
 def test_it_is_held_while_training_goes_on(hand: Hand) -> None:
     hand.train()
-    hand.press(hand.window.transport.play_button)
-    hand.until(lambda: hand.panel.state == "running")
+    hand.play(1)
     hand.panel._hold(HoldBrush(2, window=(2.0, 2.0, 0.5, 0.5)))
     first = hand.step()
     hand.until(lambda: hand.step() > first + 3)
@@ -444,6 +494,7 @@ def test_a_dropped_picture_takes_the_place_of_the_held_out_one(hand: Hand, tmp_p
     Image.fromarray(pixels).save(path)
     values = hand.form.values()
     hand.window.take_dropped(str(path))
+    hand.until(lambda: hand.panel.hand.own is not None)
     hand.settle()
     mine = hand.pictures("canvas", 0)[0, 0]
     assert (mine[:, :4] > 0.9).all() and (mine[:, 4:] < 0.1).all()
@@ -460,7 +511,8 @@ def test_what_is_no_picture_is_told_in_one_sentence_and_all_stays(hand: Hand, tm
     path.write_bytes(b"this is no picture")
     figure = hand.panel.figure("canvas")
     hand.window.take_dropped(str(path))
-    assert len(hand.errors()) == 1 and "bad.png is no picture" in hand.errors()[0]
+    hand.until(lambda: len(hand.errors()) == 1)
+    assert "bad.png" in hand.errors()[0] and "choose a PNG" in hand.errors()[0]
     hand.settle()
     assert hand.panel.figure("canvas") is figure and hand.panel.state == "paused"
 
@@ -492,20 +544,19 @@ def test_a_rewind_brings_back_what_was_held_at_that_keyframe(hand: Hand) -> None
     hand.move_window(1.0, 1.0)
     brush = hand.panel.hand.brush
     assert brush is not None and brush.window is not None
-    hand.press(hand.window.transport.play_button)
-    first = hand.step()
-    hand.until(lambda: hand.step() > first)
-    hand.press(hand.window.transport.play_button)
+    hand.play(1)
+    hand.pause()
     hand.until(
         lambda: (
-            hand.window.transport.state() == "paused"
-            and hand.panel.run is not None
-            and any(kept.step == hand.step() for kept in hand.panel.run.keyframes)
+            hand.panel.run is not None and any(kept.step == hand.step() for kept in hand.panel.run.keyframes)
         )
     )
     assert hand.panel.run is not None
     keyframe = next(kept for kept in hand.panel.run.keyframes if kept.step == hand.step())
     before = hand.panel.run
+    # At the same step the keyframe would be that of the newer hand, as soon as the run is parted from.
+    hand.play(1)
+    hand.pause()
     hand.panel.end_hold()
     hand.settle()
     hand.panel.rewind(keyframe, train=False)
@@ -541,8 +592,8 @@ def test_every_film_follows_one_slider_which_plays_by_itself_once(hand: Hand) ->
     hand.press(hand.window.transport.play_button)
     hand.until(lambda: hand.panel.slider.isVisible() and hand.panel.slider.playing)
     hand.panel.slider.set_playing(False)
-    hand.press(hand.window.transport.play_button)
-    hand.until(lambda: hand.window.transport.state() == "paused")
+    hand.until(lambda: hand.window.transport.state() == "running")
+    hand.pause()
     hand.turn_to("filters")
     for name in ("canvas", "filters"):
         hand.turn_to(name)
@@ -587,6 +638,18 @@ def test_twins_are_in_front_where_the_twin_trains(hand: Hand) -> None:
 
 
 # --- what the hand means  ----------
+
+
+def test_a_large_picture_is_made_smaller_by_the_means_of_blocks(tmp_path: Path) -> None:
+    pixels = np.zeros((6, 2048, 3), np.uint8)
+    pixels[:, 1000:] = (10, 20, 30)
+    pixels[::2, 1000:] = (20, 40, 60)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    seen = read_picture(tmp_path / "wide.png")
+    assert seen.shape == (3, 1024, 3)
+    assert (seen[:, :500] == 0).all() and (seen[:, 500:] == (15, 30, 45)).all()
+    Image.fromarray(pixels[:, 990:1010]).save(tmp_path / "small.png")
+    assert np.array_equal(read_picture(tmp_path / "small.png"), pixels[:, 990:1010])
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
