@@ -135,6 +135,8 @@ _BUILT_IN = (
         2015,
         "ICML",
         "1502.03044",
+        method="engines.show_attend_tell.config:METHOD",
+        panel="lab.panels.show_attend_tell:ShowAttendTellPanel",
     ),
     Paper(
         "fixed-point",
@@ -162,6 +164,8 @@ _BUILT_IN = (
         2015,
         "ICML",
         "1502.04623",
+        method="engines.draw.config:METHOD",
+        panel="lab.panels.draw:DrawPanel",
     ),
     Paper(
         "batch-norm",

@@ -14,6 +14,17 @@ PAGES = sorted(
 )
 LIVE_NUMBERS = {
     "diffusion": {"K_bits", "L_null_bits", "negentropy_bits"},
+    "draw": {"bound_nats", "importance_nats", "reconstruction_nats", "kl_nats"},
+    "show_attend_tell": {
+        "bleu_1",
+        "bleu_4",
+        "meteor",
+        "nll_valid",
+        "attention_entropy",
+        "largest_entropy",
+        "doubly_stochastic",
+        "doubly_stochastic_floor",
+    },
     "trpo": {"kl", "max_kl", "delta", "predicted", "actual", "mean_return", "environment_steps"},
 }
 """Of the papers that are built."""

@@ -44,6 +44,8 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "evaluate_every": 100,
         "evaluation_images": 4,
         "beam": 2,
+        # Whose first captions are long: films of words want frames.
+        "seed": 2,
     },
 }
 """A paper that is not named here is taken as it is."""
