@@ -1,0 +1,1 @@
+"""Fixed point quantization of deep convolutional networks (Lin, Talathi, Annapureddy 2016); engine side, no Qt."""
