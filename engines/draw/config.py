@@ -508,7 +508,8 @@ PRESETS = (
     Preset(
         "two-digits",
         "Two digits on 60×60",
-        "Two digits at random places: the windows draw one after the other. Sizes are ours; the paper has MNIST digits.",
+        "Two digits at random places, which the paper's network draws one after the other. Sizes are ours; the paper has "
+        "MNIST digits. For long runs: after minutes on a CPU there are only blots.",
         {
             "data": "two_digits",
             "canvas": 60,
