@@ -432,9 +432,15 @@ def at(figure: Figure, frame: int | None = None) -> Plot | Panels:
 
 
 def strip(film: Film, indices: Sequence[int]) -> Panels:
-    """Chosen frames of a film side by side, as papers print them: one column each, without remarks."""
+    """Chosen frames of a film side by side, as papers print them: one column each, without remarks.
+
+    A column is named by its time, or by the tick that stands there.
+    """
     frames = [_without_notes(film.frames[index]) for index in indices]
-    titles = tuple(f"{film.time.label} = {film.times[index]:g}" for index in indices)
+    names = dict(film.time.ticks or ())
+    titles = tuple(
+        names.get(float(film.times[index]), f"{film.time.label} = {film.times[index]:g}") for index in indices
+    )
     if all(isinstance(frame, Plot) for frame in frames):
         return Panels(
             tuple(f for f in frames if isinstance(f, Plot)), len(frames), (), titles, film.title, film.caption

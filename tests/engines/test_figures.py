@@ -217,6 +217,12 @@ def test_a_strip_of_plots_has_one_column_for_each_chosen_frame():
     assert (strip.title, strip.caption) == ("A film", "What it shows.")
 
 
+def test_a_strip_names_frames_by_the_ticks_of_the_time_axis():
+    moving = film(plot(title="0"), plot(title="1"), times=[0.0, 1.0])
+    named = dataclasses.replace(moving, time=f.Axis("word", ticks=((1.0, "red"),)))
+    assert f.strip(named, [0, 1]).column_titles == ("word = 0", "red")
+
+
 def test_a_strip_of_panels_has_one_row_for_each_panel():
     frames = tuple(
         f.Panels((plot(title=f"a{i}"), plot(title=f"b{i}")), 2, (), ("data", "model")) for i in range(3)
