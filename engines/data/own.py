@@ -21,9 +21,9 @@ from engines.data.files import FEWEST, YOURS, reading, regular_size, split, to_s
 from engines.data.generated import GaussianMixture
 from engines.data.image_folder import load_images
 from engines.data.tables import load_csv
-from engines.errors import DataError
+from engines.errors import DataError, SettingError
 
-__all__ = ["drawn", "load", "load_csv", "load_images", "load_npz", "loader_for"]
+__all__ = ["drawn", "load", "load_csv", "load_images", "load_npz", "load_pictures", "loader_for"]
 
 
 def drawn(
@@ -162,3 +162,28 @@ def load(path: str | os.PathLike[str], *, seed: int = 0, **options: Any) -> Data
     title, function = loader_for(path)
     checks.options(title, function, options)
     return function(path, seed=seed, **options)
+
+
+def load_pictures(path: str, *, seed: int, size: int) -> Dataset:
+    """Read the user's pictures where the settings ``path`` and ``size`` name them.
+
+    Parameters
+    ----------
+    path : str
+        A folder of images or an NPZ file.
+    seed : int
+    size : int
+        Side to which the images of a folder are brought; those of a file keep theirs.
+
+    Raises
+    ------
+    SettingError
+        There is no path.
+    DataError
+        The data cannot be used.
+    """
+    if not path:
+        raise SettingError(
+            "Own data need a file: choose a folder of images or an NPZ file as File (path=...).", "path"
+        )
+    return load(path, seed=seed, size=size) if Path(path).is_dir() else load(path, seed=seed)

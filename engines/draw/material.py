@@ -15,10 +15,10 @@ from torch import Tensor
 from engines.data import catalog
 from engines.data.canvases import CanvasSource, classes, cluttered_digits_sources, two_digits_sources
 from engines.data.dataset import Dataset
-from engines.data.own import load as load_own
+from engines.data.own import load_pictures
 from engines.draw.config import CANVASES, DrawSettings
 from engines.engine import stream
-from engines.errors import DataError, InputError, SettingError
+from engines.errors import DataError, InputError
 
 NEIGHBOURS = 20_000
 """Training pictures among which the nearest to a sample is sought."""
@@ -160,7 +160,7 @@ def load(config: DrawSettings, device: torch.device) -> Material:
     """
     source = None
     if config.data == "file":
-        dataset = _own(config)
+        dataset = load_pictures(config.path, seed=config.seed, size=config.size)
     elif config.data in CANVASES:
         options: dict[str, Any] = {"canvas": config.canvas, "digits": config.digits}
         if config.data == "cluttered_digits":
@@ -214,15 +214,3 @@ def load(config: DrawSettings, device: torch.device) -> Material:
         source,
         binarisation,
     )
-
-
-def _own(config: DrawSettings) -> Dataset:
-    if not config.path:
-        raise SettingError(
-            "Own data need a file: choose a folder of images or an NPZ file as File (path=...).", "path"
-        )
-    from pathlib import Path
-
-    if Path(config.path).is_dir():
-        return load_own(config.path, seed=config.seed, size=config.size)
-    return load_own(config.path, seed=config.seed)

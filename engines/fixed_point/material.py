@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +10,9 @@ from torch import Tensor
 
 from engines.data import catalog
 from engines.data.dataset import Dataset
-from engines.data.own import load as load_own
+from engines.data.own import load_pictures
 from engines.engine import stream
-from engines.errors import DataError, SettingError
+from engines.errors import DataError
 from engines.fixed_point.config import FixedPointSettings
 
 
@@ -65,7 +64,11 @@ def load(config: FixedPointSettings, device: torch.device) -> Material:
     DataError, SettingError
         They are not here, are no images, or have no classes.
     """
-    dataset = _own(config) if config.data == "file" else catalog.load(config.data, seed=config.seed)
+    dataset = (
+        load_pictures(config.path, seed=config.seed, size=config.size)
+        if config.data == "file"
+        else catalog.load(config.data, seed=config.seed)
+    )
     if dataset.kind != "images":
         raise DataError(f"{dataset.title} holds points, but the network reads pictures: give images.")
     if dataset.train_labels is None or dataset.test_labels is None:
@@ -95,13 +98,3 @@ def load(config: FixedPointSettings, device: torch.device) -> Material:
         torch.from_numpy(labels[1]).to(device),
         classes,
     )
-
-
-def _own(config: FixedPointSettings) -> Dataset:
-    if not config.path:
-        raise SettingError(
-            "Own data need a file: choose a folder of images or an NPZ file as File (path=...).", "path"
-        )
-    if Path(config.path).is_dir():
-        return load_own(config.path, seed=config.seed, size=config.size)
-    return load_own(config.path, seed=config.seed)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.data import arrays, catalog, image_folder, own
-from engines.errors import DataError
+from engines.errors import DataError, SettingError
 
 PROPERTY = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -460,3 +460,17 @@ def test_catalogue_opens_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert catalog.load("digits").kind == "images"  # the id wins over the file
     assert catalog.load("./digits").kind == "points"
     assert catalog.load(Path("digits"), test_fraction=0.34).kind == "points"
+
+
+def test_pictures_of_ones_own_come_from_a_folder_at_a_size_or_from_a_file_as_they_are(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 255, (6, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "some.npz", images=pictures)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    assert own.load_pictures(str(tmp_path / "some.npz"), seed=0, size=8).train.shape[-2:] == (12, 12)
+    assert own.load_pictures(str(folder), seed=0, size=8).train.shape[-2:] == (8, 8)
+    with pytest.raises(SettingError, match="choose a folder of images or an NPZ file") as error:
+        own.load_pictures("", seed=0, size=8)
+    assert error.value.field == "path"
