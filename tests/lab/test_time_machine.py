@@ -426,12 +426,17 @@ def test_a_step_size_that_is_far_too_large_is_taken_back(qtbot: QtBot, make_lab:
     person.form.change({"step_size": 10.0})
     message = person.message("so training was paused")
     old = person.run
-    assert f"with step size {before:g}" in message.action_buttons["rewind-lower"].text()
+    assert old.diverged is not None and old.diverged.keyframe is not None
+    # A slow machine may have kept a state between the change and the divergence.
+    kept = RunFolder(old.session.spec.folder or "").keyframe_values(old.diverged.keyframe)["step_size"]
+    lower = before if kept == before else kept / 10
+    assert f"with step size {lower:g}" in message.action_buttons["rewind-lower"].text()
     person.press(message.action_buttons["rewind-lower"])
     person.until(lambda: person.run is not old and person.trains())
     person.goes_on()
     # At its end was the state before the change: what was in force there is a lower step size, too.
-    assert person.value("step_size") == before == person.run.values()["step_size"]
+    assert person.value("step_size") == pytest.approx(lower)
+    assert person.run.values()["step_size"] == person.value("step_size")
 
 
 def test_a_divergence_can_be_looked_at_and_then_gone_back_from(
@@ -572,7 +577,8 @@ def test_a_run_of_a_later_version_is_refused_in_a_sentence(traveller: Traveller,
     person.train()
     folder, run = person.stop(), person.run
     later = tmp_path / "later"
-    shutil.copytree(folder, later)
+    # The lock goes when its run has ended, which may be now.
+    shutil.copytree(folder, later, ignore=shutil.ignore_patterns(".lock"))
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))["content"]
     (later / "run.json").write_text(sealed({**content, "format": 3}), encoding="utf-8")
     person.drop(later)
