@@ -23,7 +23,7 @@ from engines.show_attend_tell.batches import Batches
 from engines.show_attend_tell.config import METHOD, ShowAttendTellSettings
 from engines.show_attend_tell.decoder import Decoder
 from engines.show_attend_tell.engine import ShowAttendTellEngine
-from engines.show_attend_tell.eyes import CHANNELS, KERNELS, TrainedEye
+from engines.show_attend_tell.eyes import TrainedEye
 
 PRESETS = ("scenes",)
 """Measured when none is chosen."""
@@ -118,7 +118,7 @@ class PlainTraining:
         self.encoder: encoders.SmallConvolution | None = None
         parameters = list(self.decoder.parameters())
         if isinstance(engine.eye, TrainedEye):
-            self.encoder = encoders.SmallConvolution(CHANNELS, KERNELS, size=engine.eye.size[0])
+            self.encoder = encoders.SmallConvolution(size=engine.eye.size[0])
             self.encoder.load_state_dict(engine.eye.state_dict())
             parameters += self.encoder.parameters()
         kind = torch.optim.Adam if config.optimiser == "adam" else torch.optim.RMSprop

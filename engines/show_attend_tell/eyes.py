@@ -18,10 +18,6 @@ AT_ONCE = 64
 """Images that are encoded at a time while pictures and measures are made."""
 
 
-CHANNELS, KERNELS = (32, 48, 48), (6, 3, 1)
-"""Of the small convolution."""
-
-
 class Eye(abc.ABC):
     """What turns the images of a data set, and others of that size, into annotations.
 
@@ -72,7 +68,7 @@ class TrainedEye(Eye):
         self._data = data
         self._device = device
         self.size = data.size
-        network = encoders.SmallConvolution(CHANNELS, KERNELS, size=data.size[0], generator=generator)
+        network = encoders.SmallConvolution(size=data.size[0], generator=generator)
         self.network = network.to(device)
         self.grid, self.dimension = self.network.grid, self.network.depth
         # Images of a folder are decoded when they are first needed, and then kept.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,6 +45,15 @@ def same(first: Figure, second: Figure) -> bool:
     """Whether two pictures hold the same numbers in the same places."""
     a, b = dict(vocabulary.arrays_of(first)), dict(vocabulary.arrays_of(second))
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key], equal_nan=True) for key in a)
+
+
+def check_whole(figures: Mapping[str, Figure], names: Collection[str]) -> None:
+    """All pictures are there, sound and finite, and one that does not apply says so in words."""
+    assert set(figures) == set(names)
+    for name, figure in figures.items():
+        assert vocabulary.check(figure) == [], name
+        assert not vocabulary.is_empty(figure) or all(p.remark() for p in vocabulary.plots_of(figure)), name
+        assert all(np.isfinite(array).all() for _, array in vocabulary.arrays_of(figure)), name
 
 
 def marks(figure: Figure, kind: type, plot: int = 0, frame: int | None = None) -> list[Any]:

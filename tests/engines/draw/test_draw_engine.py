@@ -31,7 +31,16 @@ from engines.draw.pictures import nearest
 from engines.errors import DataError, InputError, SettingError
 from engines.figures import Bars, Boxes, Film, ImageGrid, Lines, Panels
 from engines.method import Action
-from tests.engines.handling import copy_of, everything, marks, one_sentence, picture, same, trained
+from tests.engines.handling import (
+    check_whole,
+    copy_of,
+    everything,
+    marks,
+    one_sentence,
+    picture,
+    same,
+    trained,
+)
 
 TINY: Mapping[str, Any] = {
     "glimpses": 4,
@@ -97,12 +106,7 @@ def test_every_picture_is_whole_repeats_itself_and_does_not_touch_training(engin
     twin = copy_of(engine)
     before = everything(engine)
     first = engine.figures(NAMES)
-    assert set(first) == set(NAMES)
-    for name, figure in first.items():
-        assert vocabulary.check(figure) == [], name
-        # A picture that does not apply says so in words.
-        assert not vocabulary.is_empty(figure) or all(p.remark() for p in vocabulary.plots_of(figure)), name
-        assert all(np.isfinite(array).all() for _, array in vocabulary.arrays_of(figure)), name
+    check_whole(first, NAMES)
     assert everything(engine) == before
     again = engine.figures(NAMES)
     assert all(same(first[name], again[name]) for name in NAMES)

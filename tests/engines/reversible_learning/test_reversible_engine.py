@@ -32,7 +32,16 @@ from engines.reversible_learning.engine import ReversibleLearningEngine
 from engines.reversible_learning.history import MOST_RECORDS, History, averaged, places
 from engines.reversible_learning.pictures import correlation
 from engines.reversible_learning.problems import NetworkProblem
-from tests.engines.handling import copy_of, everything, marks, one_sentence, picture, same, trained
+from tests.engines.handling import (
+    check_whole,
+    copy_of,
+    everything,
+    marks,
+    one_sentence,
+    picture,
+    same,
+    trained,
+)
 
 TINY: Mapping[str, Any] = {
     "train_size": 60,
@@ -178,12 +187,7 @@ def test_every_picture_is_whole_repeats_itself_and_does_not_touch_training(
     twin = copy_of(engine)
     before = everything(engine)
     first = engine.figures(NAMES)
-    assert set(first) == set(NAMES)
-    for name, figure in first.items():
-        assert vocabulary.check(figure) == [], name
-        # A picture that does not apply says so in words.
-        assert not vocabulary.is_empty(figure) or all(p.remark() for p in vocabulary.plots_of(figure)), name
-        assert all(np.isfinite(array).all() for _, array in vocabulary.arrays_of(figure)), name
+    check_whole(first, NAMES)
     assert everything(engine) == before
     again = twin.figures(NAMES)
     assert all(same(first[name], again[name]) for name in NAMES)
