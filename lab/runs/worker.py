@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
@@ -49,6 +50,7 @@ PROGRESS_EVERY = 0.25  # s
 STATUS_EVERY = 2.0  # s between notes for lists of runs
 REMEMBERED = 2000  # values of the watched scalar from which a run that goes on learns what is usual
 LEASH_PATIENCE = 0.25  # s that a run at the end of its leash waits before it reports again
+UNPROVEN = 100  # steps after a change in which it may be what made training diverge
 YOUNG = 3.0  # s after the start in which pictures may take YOUNG_SHARE of the time
 YOUNG_SHARE = 0.2
 
@@ -296,6 +298,7 @@ class Worker:
         self._watched = engine.method.watched or engine.method.headline
         self._detector = DivergenceDetector(engine.method.maximise)
         self._calm_step = step  # the newest at which the watched scalar lay where it used to
+        self._unproven: deque[int] = deque()  # steps of changes that may be at fault if it diverges now
         if past is not None:
             self._learn_scale(past)
         self._began = time.monotonic()
@@ -424,6 +427,9 @@ class Worker:
                 keeper = self._keeper
                 self._on_disk(lambda: keeper.before_change(self._step, self._seconds(), changed))
             engine.apply(changed)
+            if settings.effect_of(changed) != "display":
+                self._unproven.append(self._step)
+                self._forget_proven()
             if self._keeper is not None:
                 self._keeper.touch()
             self._record("change", values=checked.model_dump(mode="json", include=set(changed)))
@@ -558,14 +564,23 @@ class Worker:
         return value if least is None else max(value, least)
 
     def _last_good(self) -> Keyframe | None:
-        """The newest keyframe from before the numbers left their scale, and before a change that was made right there."""
+        """The newest keyframe from before the numbers left their scale, and from before the hand's last changes.
+
+        What was kept soon after a change may bear the blow-up within it, though nothing shows yet.
+        """
         if self._writer is None:
             return None
         sound = [
             k for k in self._writer.keyframes if k.finite and k.reason != DIVERGED and k.step < self._step
         ]
-        good = [k for k in sound if k.step <= self._calm_step] or sound
+        self._forget_proven()
+        changed = self._unproven[0] if self._unproven else self._step
+        good = [k for k in sound if k.step <= min(self._calm_step, changed)] or sound
         return next((k for k in good if k.step == good[-1].step), None)
+
+    def _forget_proven(self) -> None:
+        while self._unproven and self._step - self._unproven[0] > UNPROVEN:
+            self._unproven.popleft()
 
     def _publish(self, now: float) -> None:
         if now >= self._next_send:

@@ -849,7 +849,8 @@ def test_what_is_offered_lies_before_the_numbers_began_to_climb(begin: Begin, tm
     run = begin("thread", spec(tmp_path / "run", paused=True, seed=2))
     run.start()
     run.train(400)
-    run.do(run.session.change({"step_size": 2.05}))
+    # So slowly that the change is long past when it shows.
+    run.do(run.session.change({"step_size": 2.02}))
     usual = max(run.column("loss"))
     while run.column("loss")[-1] < 2 * usual:
         run.train(1)
@@ -862,6 +863,24 @@ def test_what_is_offered_lies_before_the_numbers_began_to_climb(begin: Begin, tm
     assert (middle, True) in places(tmp_path / "run")
     losses = run.column("loss")
     assert max(losses[: report.keyframe.step]) <= usual < losses[report.keyframe.step + 1]
+
+
+def test_what_is_offered_lies_before_a_change_though_all_was_calm_right_after_it(
+    begin: Begin, tmp_path: Path
+):
+    """A keyframe between a change and its blow-up holds the setting that is at fault."""
+    run = begin("thread", spec(tmp_path / "run", paused=True, seed=2, cliff=4.0, step_size=0.1))
+    run.start()
+    run.train(400)
+    run.do(run.session.change({"step_size": 2.05}))
+    run.train(2)
+    assert (402, True) in places(tmp_path / "run")
+    run.do(run.session.play())
+    run.until_state("paused")
+    run.until_mail(lambda seen: seen.diverged)
+    report = run.seen.diverged
+    assert report is not None and report.keyframe is not None and report.keyframe.step == 400
+    assert report.value == pytest.approx(0.1)
 
 
 def test_what_diverged_before_is_not_offered(begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

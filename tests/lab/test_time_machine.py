@@ -427,15 +427,12 @@ def test_a_step_size_that_is_far_too_large_is_taken_back(qtbot: QtBot, make_lab:
     message = person.message("so training was paused")
     old = person.run
     assert old.diverged is not None and old.diverged.keyframe is not None
-    # A slow machine may have kept a state between the change and the divergence.
-    kept = RunFolder(old.session.spec.folder or "").keyframe_values(old.diverged.keyframe)["step_size"]
-    lower = before if kept == before else kept / 10
-    assert f"with step size {lower:g}" in message.action_buttons["rewind-lower"].text()
+    assert f"with step size {before:g}" in message.action_buttons["rewind-lower"].text()
     person.press(message.action_buttons["rewind-lower"])
     person.until(lambda: person.run is not old and person.trains())
     person.goes_on()
     # At its end was the state before the change: what was in force there is a lower step size, too.
-    assert person.value("step_size") == pytest.approx(lower)
+    assert person.value("step_size") == pytest.approx(before)
     assert person.run.values()["step_size"] == person.value("step_size")
 
 
