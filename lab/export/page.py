@@ -337,12 +337,12 @@ class _Composer:
                     w_pad=self.pad, h_pad=self.pad, wspace=0.02, hspace=0.02, compress=self.pictures
                 )
             )
-            page.draw_without_rendering()
+            _lay_out(page)
             if self.natural:
                 self._fit()
             arrangement = Arrangement((0.0, 0.0))
             if self._untangle(arrangement):
-                page.draw_without_rendering()
+                _lay_out(page)
                 if self.natural:
                     self._fit()
             page.set_layout_engine("none")
@@ -370,7 +370,7 @@ class _Composer:
             if self.header is not None:
                 height, side = arrangement.header
                 self.header.set(y=height, va=side)
-            page.draw_without_rendering()
+            _lay_out(page)
         if self.inks.medium == "raster":
             # Whole pixels: matplotlib would cut off what is left of the last one.
             width, height = page.get_size_inches()
@@ -417,7 +417,7 @@ class _Composer:
         if abs(height - self.page.get_figheight()) < 0.01:
             return False
         self.page.set_size_inches(width, height)
-        self.page.draw_without_rendering()
+        _lay_out(self.page)
         return True
 
     def _untangle(self, arrangement: Arrangement) -> bool:
@@ -442,6 +442,18 @@ class _Composer:
             if scale != 1.0:
                 arrangement.scales[index] = scale
         return changed
+
+
+def _lay_out(page: Page) -> None:
+    """Do all of drawing that moves things. Images stay within their axes, and to resample them takes most of the time."""
+    images = [image for axes in page.axes for image in axes.images if image.get_visible()]
+    for image in images:
+        image.set_visible(False)
+    try:
+        page.draw_without_rendering()
+    finally:
+        for image in images:
+            image.set_visible(True)
 
 
 def _whole(inches: float, dpi: float) -> float:
