@@ -78,19 +78,21 @@ class TrainedEye(Eye):
         else:
             self._images = np.empty(data.images.shape, dtype=np.uint8)
 
-    def of(self, indices: np.ndarray) -> Tensor:
+    def batch(self, indices: np.ndarray) -> Tensor:
+        """Images of the data set as the network takes them, (B, 3, H, W) from 0 to 1, on its device."""
         for index in indices[~self._known[indices]].tolist():
             self._images[index] = self._data.image(index)
             self._known[index] = True
-        return self._encode(self._images[indices])
+        # Images are stored with their channels last, which the network then keeps.
+        return _batch(self._images[indices], self._device)
+
+    def of(self, indices: np.ndarray) -> Tensor:
+        found: Tensor = self.network(self.batch(indices))
+        return found
 
     @torch.no_grad()
     def look(self, image: np.ndarray) -> Tensor:
-        return self._encode(image[None])[0]
-
-    def _encode(self, images: np.ndarray) -> Tensor:
-        # Images are stored with their channels last, which the network then keeps.
-        found: Tensor = self.network(_batch(images, self._device))
+        found: Tensor = self.network(_batch(image[None], self._device))[0]
         return found
 
     def parameters(self) -> Iterable[nn.Parameter]:

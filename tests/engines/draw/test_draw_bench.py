@@ -7,7 +7,8 @@ import torch
 
 from engines.config import find_preset
 from engines.draw import bench, recurrence
-from engines.draw.config import METHOD
+from engines.draw.config import METHOD, DrawSettings
+from engines.draw.learner import Learner
 from engines.draw.model import Draw, Shape
 
 SHAPES = {
@@ -62,3 +63,16 @@ def test_a_measurement_reports_rates_and_their_ratio(peer: str) -> None:
 def test_a_classifier_is_not_measured_and_says_so() -> None:
     result = bench.bench(find_preset(METHOD.presets, "cluttered"), 0.01, 1, "auto")
     assert result["presets"]["cluttered"]["note"].endswith(".")
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_what_is_captured_on_a_gpu_is_the_update_that_trains(attention: bool) -> None:
+    settings = DrawSettings.build({"attention": attention, "twin": False, "clip": 1.0, "step_size": 0.01})
+    shape = Shape(6, 6, 1, 3, 2, 2, 6, 4, attention=attention)
+    x = torch.rand((5, shape.pixels), generator=torch.Generator().manual_seed(2))
+    update = bench.capturable(settings, shape, x, torch.device("cpu"))
+    learner = Learner(Draw(shape, torch.Generator().manual_seed(settings.seed)), settings)
+    for _ in range(4):
+        # The same noise each time: it is drawn anew from the same seed.
+        expected = learner.update(x, torch.Generator().manual_seed(1))["loss"]
+        assert float(update()) == pytest.approx(expected, rel=1e-6)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engines.config import Preset
-from engines.show_attend_tell.bench import SAME_WORK, PlainTraining, bench
+from engines.show_attend_tell.bench import SAME_WORK, PlainTraining, bench, capturable
 from engines.show_attend_tell.config import ShowAttendTellSettings
 from engines.show_attend_tell.engine import ShowAttendTellEngine
 
@@ -47,6 +47,18 @@ def test_from_the_same_weights_both_versions_have_the_same_losses_update_after_u
         report = engine.step()
         expected = report["nll_train"] + 0.7 * report["doubly_stochastic"]
         assert plain.step() == pytest.approx(expected, rel=tolerance)
+
+
+def test_what_is_captured_on_a_gpu_is_the_update_that_trains() -> None:
+    settings = ShowAttendTellSettings.build({**TINY, **SAME_WORK, "evaluation_images": 2})
+    device = torch.device("cpu")
+    update, engine = capturable(settings, device), ShowAttendTellEngine(settings, device)
+    report = engine.step()
+    first = float(update())
+    assert first == pytest.approx(report["nll_train"] + 0.7 * report["doubly_stochastic"], rel=1e-5)
+    for _ in range(20):
+        last = float(update())
+    assert last < 0.9 * first, "it goes on with the weights that it left"
 
 
 def test_both_versions_have_the_same_gradient_in_double_precision() -> None:
