@@ -98,6 +98,7 @@ class ShowAttendTellEngine(Engine):
         self._baseline = Baseline()
         self._step = 0
         self._measured: dict[tuple[str, int], examples.Measured] = {}
+        self._shown = examples.shown_order(self.data)
         self.hand = pictures.Hand()
 
     # --- the model  ----------
@@ -357,8 +358,7 @@ class ShowAttendTellEngine(Engine):
 
     def shown_index(self) -> int:
         """Index in the data set of the chosen validation image."""
-        valid = self.data.splits["valid"]
-        return int(valid[self.hand.image % len(valid)])
+        return int(self._shown[self.hand.image % len(self._shown)])
 
     def shown_annotations(self) -> Tensor:
         """Annotations (L, D) of the image that is captioned."""

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.data.captions import CaptionSet, caption_folder, drawn_scenes
+from engines.data.captions import CaptionSet, SceneMasks, caption_folder, drawn_scenes
 from engines.data.fetched import search_folders
+from engines.data.scenes import Scene
 from engines.errors import DataError, SettingError
 from engines.show_attend_tell.config import ShowAttendTellSettings
 from engines.show_attend_tell.encoders import INPUT_SIZE
@@ -42,6 +43,27 @@ def load(config: ShowAttendTellSettings) -> CaptionSet:
         )
     size = INPUT_SIZE if config.encoder == "squeezenet" else config.image_size
     return caption_folder(path, seed=config.seed, size=size)
+
+
+def shown_order(data: CaptionSet) -> np.ndarray:
+    """Validation images (N,) in the order in which a person goes through them, int64.
+
+    Of drawn scenes the first is one of two groups of different number or size and colour. Where they are alike in number and
+    size, nothing that is written before the first colour tells which of them is meant, and soft attention lies on both.
+    """
+    valid = data.splits["valid"]
+    if not isinstance(data.masks, SceneMasks):
+        return valid
+    scenes = data.masks.scenes
+    first = next((place for place, index in enumerate(valid.tolist()) if _is_telling(scenes[index])), 0)
+    return np.concatenate([valid[first : first + 1], np.delete(valid, first)])
+
+
+def _is_telling(scene: Scene) -> bool:
+    if scene.relation in (None, "inside"):
+        return False
+    one, other = scene.groups
+    return one.colour != other.colour and (one.size, len(one.centres)) != (other.size, len(other.centres))
 
 
 def weights_file(config: ShowAttendTellSettings) -> Path:

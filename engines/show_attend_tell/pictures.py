@@ -62,7 +62,7 @@ class Hand:
     Attributes
     ----------
     image : int
-        Of the validation images.
+        Of the validation images, in the order of `examples.shown_order`.
     own : array (H, W, 3) of uint8 or None
         An own image, at the encoder's size.
     words : tuple of int

@@ -407,6 +407,21 @@ def test_a_display_setting_changes_its_picture_and_not_training(name: str, value
 # --- requests of the hand  ----------
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_the_image_shown_first_is_one_whose_two_groups_a_caption_tells_apart_from_its_start(
+    seed: int,
+) -> None:
+    data = caption_data.drawn_scenes(seed=seed, train_size=1, valid_size=40, held_out_size=1)
+    order = examples.shown_order(data)
+    assert sorted(order.tolist()) == sorted(data.splits["valid"].tolist()), "each is shown, and once"
+    masks = data.masks
+    assert isinstance(masks, caption_data.SceneMasks)
+    one, other = masks.scenes[order[0]].groups
+    assert one.colour != other.colour
+    assert (one.size, len(one.centres)) != (other.size, len(other.centres))
+    assert np.array_equal(order[1:], np.setdiff1d(data.splits["valid"], order[:1])), "the others as they come"
+
+
 def test_another_image_has_another_caption_and_numbers_wrap_around() -> None:
     engine = trained(make(), 10)
     first = answer(engine, GiveCaption())
