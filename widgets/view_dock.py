@@ -8,7 +8,7 @@ from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import (
     QAction,
     QContextMenuEvent,
-    QFontMetrics,
+    QFont,
     QKeyEvent,
     QPainter,
     QPaintEvent,
@@ -29,28 +29,10 @@ from PySide6.QtWidgets import (
 
 from engines.figures import CurveSpec, FigureSpec
 from widgets.curve_view import CurveView
+from widgets.eliding_label import ElidingLabel
 from widgets.figure_view import FigureView
 from widgets.icons import icon
 from widgets.look import current_theme
-
-
-class _Title(QLabel):
-    """A title that ends in dots when there is no room, and lets the mouse through to the dock."""
-
-    def __init__(self, text: str, parent: QWidget) -> None:
-        super().__init__(text, parent)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.setMinimumWidth(24)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        theme = current_theme()
-        font = self.font()
-        font.setWeight(font.Weight.DemiBold)
-        painter.setFont(font)
-        painter.setPen(theme.color("text"))
-        text = QFontMetrics(font).elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, text)
 
 
 class HelpPopup(QFrame):
@@ -137,7 +119,9 @@ class ViewDock(QDockWidget):
 
         bar = QWidget(self)
         bar.setObjectName("view-title")
-        self._title = _Title(spec.title, bar)
+        self._title = ElidingLabel(spec.title, bar, QFont.Weight.DemiBold)
+        # It takes the room that is left over, and asks for none.
+        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._title.setToolTip(spec.help)
         self.menu_button = self._button(bar, "Menu of this view")
         self.menu_button.clicked.connect(self._on_menu_button_clicked)

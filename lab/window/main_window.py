@@ -52,6 +52,7 @@ from lab.runs.hosts import WorkerPool
 from lab.window.jobs import Job
 from lab.window.preferences import Preferences
 from widgets.command_palette import CommandPalette
+from widgets.eliding_label import ElidingLabel
 from widgets.icons import icon
 from widgets.messages import MessageArea
 from widgets.paper_list import PaperEntry, PaperList
@@ -169,13 +170,16 @@ class MainWindow(QMainWindow):
         head = QHBoxLayout()
         head.setContentsMargins(12, 8, 12, 0)
         head.setSpacing(12)
-        self.heading = QLabel(middle)
+        self.heading = ElidingLabel("", middle)
         self.heading.setProperty("role", "title")
         self.headline = QLabel(middle)
         self.headline.setProperty("role", "number")
         self.tabs = QTabBar(middle)
         self.tabs.setDrawBase(False)
         self.tabs.setExpanding(False)
+        # All pages are in sight; where there is little room, the name of the paper, which is in the list, too, gives way.
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         self.tabs.addTab("Pictures")
         self.tabs.addTab("About the paper")
         self.tabs.addTab("Runs")
