@@ -265,6 +265,16 @@ class ReversibleLearningSettings(Settings):
         help="Of the sweep. Step sizes between them are tried coarsely first and ever more finely.",
     )
 
+    rivals: bool = setting(
+        False,
+        label="Compare with constants",
+        effect="display",
+        group="Meta-training",
+        visible_when={"experiment": ("schedules",)},
+        help="When `lab run` ends, the learned schedules are held against the best constant step size of a sweep that costs "
+        "as much as learning them did, and against the best constant step size, momentum and scale of a random search of "
+        "that cost. Takes about twice as long as the training.",
+    )
     frames: int = setting(
         31,
         label="Frames of the film",

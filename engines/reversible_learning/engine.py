@@ -7,7 +7,7 @@ with momentum, its way back that collects the hypergradient, and a step on the h
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from engines.engine import Engine, stream
 from engines.errors import InputError, StepError
 from engines.figures import Figure
 from engines.method import Action
-from engines.reversible_learning import pictures
+from engines.reversible_learning import pictures, rivals
 from engines.reversible_learning.chaos import Sweep
 from engines.reversible_learning.config import (
     METHOD,
@@ -173,9 +173,13 @@ class ReversibleLearningEngine(Engine):
         """The initial weights of a meta-iteration, (P,) float64."""
         if self.config.experiment == "toy":
             return torch.tensor(Toy.START, dtype=torch.float64, device=self.device)
+        return self.noise(meta) * self.hypers.scales()
+
+    def noise(self, meta: int) -> Tensor:
+        """Standard normal numbers that become the initial weights of a meta-iteration, (P,) float64."""
         generator = stream(self.config.seed, f"start {self._key(meta)}")
         noise = torch.randn(sum(self.hypers.sizes), generator=generator, dtype=torch.float64)
-        return noise.to(self.device) * self.hypers.scales()
+        return noise.to(self.device)
 
     # --- meta-training  ----------
 
@@ -435,23 +439,81 @@ class ReversibleLearningEngine(Engine):
         if self.tasks is not None:
             return self._summary_of_tasks(rates)
         assert self.material is not None
+        starts = self._new_starts()
+        summary = self._measured([(number, self.start(number), rates) for number in starts])
+        summary |= {"test_examples": len(self.material.test.x), "starts": len(starts)}
+        if self.config.experiment == "data":
+            return summary | self._summary_of_real_pictures(rates)
+        if self.config.experiment == "schedules" and self.config.rivals:
+            return summary | self._summary_of_constants()
+        return summary
+
+    def _new_starts(self) -> range:
+        """Numbers of trainings that were never done; where all are the same, of that one."""
+        return range(2**31 - SUMMARY_STARTS, 2**31) if self.config.fresh else range(1)
+
+    def _measured(self, trainings: Sequence[tuple[int, Tensor, Rates]], name: str = "") -> dict[str, float]:
+        """The mean over (number, start, schedules), with ``name`` before each key."""
+        assert self.material is not None
         found = []
-        # A training that is always the same is measured as it is; others from starts that were never used.
-        starts = range(-SUMMARY_STARTS, 0) if self.config.fresh else (0,)
-        for number in starts:
-            problem, start = self.problem(2**31 + number), self.start(2**31 + number)
+        for number, start, rates in trainings:
+            problem = self.problem(number)
             assert isinstance(problem, NetworkProblem)
             w = train(problem, start, rates, self.config.exact).momentum.weights()
             found.append((problem.value(w), *problem.measure(w, self.material.test)))
         mean, spread = np.mean(found, 0), np.std(found, 0)
         return {
-            "meta_loss_nats": float(mean[0]),
-            "test_loss_nats": float(mean[1]),
-            "test_error_percent": float(mean[2]),
-            "test_error_spread_percent": float(spread[2]),
-            "test_examples": len(self.material.test.x),
-            "starts": len(found),
+            f"{name}meta_loss_nats": float(mean[0]),
+            f"{name}test_loss_nats": float(mean[1]),
+            f"{name}test_error_percent": float(mean[2]),
+            f"{name}test_error_spread_percent": float(spread[2]),
         }
+
+    def _summary_of_real_pictures(self, rates: Rates) -> dict[str, float]:
+        """The same training on real pictures of each class, with the penalty that learning began with."""
+        assert self.material is not None and self.network is not None
+        network, test = self.network, self.material.test
+        penalty = self.hypers.penalty(self.config.penalty)
+        assert penalty is not None
+        begun = torch.full_like(penalty, self.config.penalty)
+
+        def problem(examples: Examples) -> NetworkProblem:
+            batches = Batches(len(examples.x), 0, self.config.seed, 0, self.device)
+            return NetworkProblem(network, examples, batches, test, begun)
+
+        found = rivals.errors_of_real_pictures(
+            self.material.train, problem, self.start(0), rates, self.config.seed
+        )
+        losses, errors = np.array(found).T
+        return {
+            "real_test_loss_nats": float(losses.mean()),
+            "real_test_error_percent": float(errors.mean()),
+            "real_test_error_spread_percent": float(errors.std()),
+            "real_draws": len(found),
+        }
+
+    def _summary_of_constants(self) -> dict[str, float]:
+        """The best constants of sweeps that cost as much as the meta-iterations that were done."""
+        config, sizes = self.config, self.hypers.sizes
+
+        def problem(number: int) -> NetworkProblem:
+            found = self.problem(number)
+            assert isinstance(found, NetworkProblem)
+            return found
+
+        trials = rivals.Trials(problem, self.noise, config.inner_steps, sizes, config.exact)
+        count = max(int(self.meta * trials.cost(self.hypers.rates(), self.start(0))), 4)
+        first = rivals.Constant(config.alpha, config.gamma, config.init_scale)
+        summary: dict[str, float] = {"trainings_of_a_sweep": count}
+        for name, best in (
+            ("constant", rivals.best_step_size(trials, first, count)),
+            ("constants", rivals.best_constants(trials, first, count, config.seed)),
+        ):
+            rates = trials.rates(best)
+            summary |= {f"{name}_alpha": best.alpha, f"{name}_gamma": best.gamma, f"{name}_scale": best.scale}
+            starts = [(number, best.scale * self.noise(number), rates) for number in self._new_starts()]
+            summary |= self._measured(starts, f"{name}_")
+        return summary
 
     def _summary_of_tasks(self, rates: Rates) -> dict[str, Any]:
         assert self.tasks is not None and self.network is not None
