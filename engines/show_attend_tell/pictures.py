@@ -7,7 +7,7 @@ what was learned.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,9 @@ SHARP = 8.0
 
 TINT = 0.35
 """Opacity of the colour on the large image, at its largest weight."""
+
+GAP = 2
+"""Pixels between the pictures of neighbouring words."""
 
 STRIP_PIXELS = 112
 """Edge of the pictures in a strip at most."""
@@ -280,8 +283,10 @@ def enlarged(weights: np.ndarray, size: tuple[int, int], smooth: bool) -> np.nda
     return tall[:, :, left] * (1 - across_share) + tall[:, :, right] * across_share
 
 
-def _row(shared: _Shared, caption: Caption, label: str, note: str = "", hard: bool = False) -> Plot:
-    """One picture a word, with the attention under which it was written; the words above."""
+def _row(
+    shared: _Shared, caption: Caption, label: str, room: int, *, note: str = "", hard: bool = False
+) -> Plot:
+    """One picture a word, with the attention under which it was written; the words above; room for so many."""
     weights = shared.maps(caption)
     if hard:
         weights = np.zeros_like(caption.alphas)
@@ -289,9 +294,11 @@ def _row(shared: _Shared, caption: Caption, label: str, note: str = "", hard: bo
         weights = weights.reshape(-1, *shared.engine.eye.grid)
     images = shared.shade(shared.small, weights)
     words = shared.text(caption)
+    width = images.shape[2] + GAP
     return Plot(
-        (ImageGrid(images, columns=len(words), row_labels=(label,), column_labels=words, gap=2),),
-        HIDDEN,
+        (ImageGrid(images, columns=len(words), row_labels=(label,), column_labels=words, gap=GAP),),
+        # Rows of captions of different length begin at the same place.
+        replace(HIDDEN, limits=(0.0, float(max(room, len(words)) * width - GAP))),
         HIDDEN,
         equal=True,
         y_down=True,
@@ -319,9 +326,10 @@ def _gate(shared: _Shared) -> Figure:
 
 def _strip(shared: _Shared) -> Figure:
     """Figure 2 of the paper, both rows from one model."""
+    room = max(len(shared.old.words), len(shared.hard.words))
     how = "drawn from alpha" if shared.engine.config.hard_context == "drawn" else "of the largest weight"
     return Panels(
-        (_row(shared, shared.old, "soft"), _row(shared, shared.hard, "hard", hard=True)),
+        (_row(shared, shared.old, "soft", room), _row(shared, shared.hard, "hard", room, hard=True)),
         1,
         title="Word by word",
         caption=f"Attention at each word of one model. Soft, the mean under the weights: {shared.sentence(shared.old)}. "
@@ -389,9 +397,10 @@ def _overlay(shared: _Shared) -> Figure:
 def _gaze(shared: _Shared) -> Figure:
     if shared.new is None:
         note = "Drag the attention at a word, or replace the word."
-        plots: tuple[Plot, ...] = (_row(shared, shared.old, "before", note),)
+        plots: tuple[Plot, ...] = (_row(shared, shared.old, "before", 0, note=note),)
     else:
-        plots = (_row(shared, shared.old, "before"), _row(shared, shared.new, "after"))
+        room = max(len(shared.old.words), len(shared.new.words))
+        plots = (_row(shared, shared.old, "before", room), _row(shared, shared.new, "after", room))
     caption = f"Before: {shared.sentence(shared.old)}."
     if shared.new is not None:
         caption += f" After: {shared.sentence(shared.new)}."
@@ -473,9 +482,9 @@ def _beam(shared: _Shared) -> Figure:
         "The words that were kept for a while",
         legend=False,
     )
-    rows = tuple(
-        _row(shared, caption, f"{caption.log_likelihood:.2f}") for caption in found.captions[:SHOWN_BRANCHES]
-    )
+    captions = found.captions[:SHOWN_BRANCHES]
+    room = max((len(caption.words) for caption in captions), default=0)
+    rows = tuple(_row(shared, caption, f"{caption.log_likelihood:.2f}", room) for caption in captions)
     return Panels(
         (tree, *rows),
         1,

@@ -14,7 +14,7 @@ import torch
 from engines import figures as vocabulary
 from engines.data import captions as caption_data
 from engines.errors import InputError, SettingError
-from engines.figures import Bars, Film, Graph, Heatmap, ImageGrid, Lines, Panels, Rule
+from engines.figures import Bars, Film, Graph, Heatmap, ImageGrid, Lines, Panels, Rule, plots_of
 from engines.method import Action
 from engines.show_attend_tell import examples
 from engines.show_attend_tell.config import (
@@ -303,6 +303,10 @@ def test_the_strip_has_one_picture_a_word_brightest_where_attention_is_largest()
         assert np.abs(shown[block].astype(float) - image[block]).max() <= 1
         assert (shown.astype(float) <= image + 1).all()
     hard = marks(strip, ImageGrid, plot=1)[0]
+    # Whatever the lengths of both captions, a word of either has the same room.
+    limits = {plot.x.limits for plot in plots_of(strip)}
+    longest = max(len(grid.images), len(hard.images))
+    assert limits == {(0.0, float(longest * (grid.images.shape[2] + grid.gap) - grid.gap))}
     # One location is bright and all others are equally dark.
     ratios = hard.images[0].astype(float).sum(-1) / image.sum(-1)
     bright = ratios.reshape(6, 8, 6, 8).mean((1, 3)) > 0.9
