@@ -146,6 +146,8 @@ _BUILT_IN = (
         2016,
         "ICML",
         "1511.06393",
+        method="engines.fixed_point.config:METHOD",
+        panel="lab.panels.fixed_point:FixedPointPanel",
     ),
     Paper(
         "reversible-learning",

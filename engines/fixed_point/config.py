@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engines.config import Preset, Settings, setting
 from engines.figures import CurveSpec, FigureSpec
@@ -239,7 +239,8 @@ class FixedPointSettings(Settings):
         effect="live",
         group="Fine-tuning",
         help="Train on in fixed point: the forward pass is quantised, its derivative is taken as 1 inside a quantiser's "
-        "range and 0 outside (straight-through). Off, the run pauses when the network is quantised.",
+        "range and 0 outside (straight-through). Off, the run ends when the network is quantised, and goes on when "
+        "this is switched on.",
     )
     fine_tune_rate: float = setting(
         0.25,
@@ -322,6 +323,38 @@ class SetBits(Action):
 
 
 @dataclass(frozen=True)
+class TryBits(SetBits):
+    """The same while a slider is held: where it is let go is what is noted."""
+
+    is_noted: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class SetStep(Action):
+    """The step of one quantiser, instead of what the rule of the settings gives; another bit-width ends it.
+
+    Attributes
+    ----------
+    layer : int
+        From 0.
+    kind : {"weights", "activations"}
+    step : float or None
+        s, above 0; rounded to a power of two where steps are. None goes back to the rule.
+    """
+
+    layer: int
+    kind: Kind
+    step: float | None
+
+
+@dataclass(frozen=True)
+class TryStep(SetStep):
+    """The same while the levels are dragged."""
+
+    is_noted: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class SetAllBits(Action):
     """The bit-width of every layer, or the widths of all layers.
 
@@ -334,6 +367,13 @@ class SetAllBits(Action):
 
     kind: Kind
     bits: int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TryAllBits(SetAllBits):
+    """The same while a slider is held that moves the others along."""
+
+    is_noted: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -354,7 +394,20 @@ class UseAllocation(Action):
 
 @dataclass(frozen=True)
 class GiveBits(Question):
-    """Tell every layer's name, sizes and bit-widths, and what the allocation would give: they come back with a keyframe."""
+    """Tell every layer's name, sizes and bit-widths, and what the allocation would give: they come back with a keyframe.
+
+    Attributes
+    ----------
+    accuracy : bool
+        Measure the accuracy, too.
+    """
+
+    accuracy: bool = False
+
+
+@dataclass(frozen=True)
+class GiveRival(Question):
+    """Tell how the allocation does at no more cost than the present bit-widths, on the whole test set."""
 
 
 # --- what it offers  ----------
@@ -384,9 +437,9 @@ PRESETS = (
     Preset(
         "convert",
         "Convert, no fine-tuning",
-        "The same network; the run ends when it is quantised, as in the paper's main experiments. Move the bits. Data, "
-        "sizes and the optimiser are ours.",
-        {**_DIGITS, "width": 16, "fine_tune": False, "steps": 400},
+        "The same network, wider; the run ends when it is quantised, as in the paper's main experiments. Move the bits. "
+        "Data, sizes and the optimiser are ours.",
+        {**_DIGITS, "width": 16, "fine_tune": False},
     ),
     Preset(
         "mnist",
@@ -450,7 +503,6 @@ PRESETS = (
             "target_bits": 1.0,
             "grid": "mid_rise",
             "fine_tune": False,
-            "steps": 400,
         },
     ),
 )
@@ -458,8 +510,9 @@ PRESETS = (
 VIEWS = (
     FigureSpec(
         "levels",
-        "Numbers and levels",
+        "Levels",
         "How the weights of the chosen layer, and what it reads, are distributed, with the quantiser's levels over them. "
+        "Pull the frame by its rim or a corner, or turn the wheel over it: the step follows, and the accuracy. "
         "Beyond the last level and half a step, numbers are clipped (shaded: overload). On the right: how many are "
         "clipped in each layer, and how many become zero.",
     ),
@@ -471,12 +524,12 @@ VIEWS = (
     FigureSpec(
         "budget",
         "Noise budget",
-        "SQNR of each quantisation, measured and by the law kappa × bits, with kappa fitted for each; and the noise that "
-        "each adds to the output, 1/gamma_i: the highest bar spoils it most.",
+        "The noise that each quantisation adds to the output, 1/gamma_i: the part in vermilion spoils it most. Beside it the "
+        "SQNR of each, measured and by the law kappa × bits, with kappa fitted for each. Click a layer to see its numbers.",
     ),
     FigureSpec(
         "law",
-        "SQNR for each bit",
+        "SQNR",
         "SQNR of each layer's weights over the bit-width, beside that of an optimal quantiser for a uniform and for a "
         "Gaussian source: 6 dB for each bit of the uniform one, a little less of the Gaussian.",
     ),
@@ -489,7 +542,7 @@ VIEWS = (
     ),
     FigureSpec(
         "allocation",
-        "Bits of each layer",
+        "Bits",
         "Your bit-widths of the weights beside those that the allocation gives for its target: layers where a bit costs "
         "more get fewer.",
     ),
@@ -500,9 +553,9 @@ VIEWS = (
     ),
     FigureSpec(
         "weight",
-        "Bits of a weight",
-        "All weights of the chosen layer, one row for each output; and one of them as it is stored: the number of its "
-        "level, in binary, counted from the lowest.",
+        "One weight",
+        "Click a weight to see its bits. All weights of the chosen layer, one row for each output; and one of them as it is "
+        "stored: the number of its level, in binary, counted from the lowest.",
     ),
     CurveSpec(
         "accuracy",
@@ -543,7 +596,7 @@ METHOD = Method(
     presets=PRESETS,
     views=VIEWS,
     headline="accuracy_percent",
-    headline_label="Accuracy in fixed point, test (%)",
+    headline_label="Accuracy (%)",
     maximise=True,
     watched="loss_nats",
     learning_rate="learning_rate",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.engine import Engine, stream
-from engines.errors import InputError, StepError
+from engines.errors import InputError
 from engines.figures import Figure
 from engines.fixed_point import allocation, pictures
-from engines.fixed_point.calibration import Options, Place, Reference
+from engines.fixed_point.calibration import HIGHEST_SQNR, Options, Place, Reference
 from engines.fixed_point.config import (
     FEWEST_BITS,
     FLOAT_BITS,
@@ -26,21 +27,27 @@ from engines.fixed_point.config import (
     MOST_BITS,
     FixedPointSettings,
     GiveBits,
+    GiveRival,
     Kind,
     SetAllBits,
     SetBits,
+    SetStep,
     UseAllocation,
 )
 from engines.fixed_point.evaluator import Evaluator, QuantisedLayer, accuracy_of
 from engines.fixed_point.material import load
 from engines.fixed_point.networks import FloatNetwork, plan, text
-from engines.fixed_point.quantizer import Format, bias_format, quantise
+from engines.fixed_point.quantizer import Format, bias_format, quantise, sqnr
+from engines.fixed_point.sources import power_of_two
 from engines.fixed_point.sweep import Sweep, saved, sweep
 from engines.fixed_point.tuner import Tuner, make_optimizer
 from engines.method import Action
 
 SWEPT_PICTURES, FEWEST_SWEPT, SWEPT_MACS = 2000, 256, 1_500_000_000
 """Test pictures for each point of the size and accuracy curves, which are many: at most, at least, and their work."""
+
+LEAST_STEP = 1e-6
+"""The smallest step that the hand can set; the largest is one over it."""
 
 REMEMBERED = 1000
 """Accuracies of other bit-widths that are kept."""
@@ -89,7 +96,10 @@ class FixedPointEngine(Engine):
             "weights": [_meant(config.weight_bits)] * len(self.layers),
             "activations": [_meant(config.activation_bits)] * len(self.layers),
         }
+        self.own_steps: dict[Kind, list[float | None]] = {kind: [None] * len(self.layers) for kind in KINDS}
+        """Steps that the hand set in place of the rule's."""
         self.converted_at: int | None = None
+        self._steps_meant: int | None = None
         self.tuner: Tuner | None = None
         self._tuned_at: int | None = None
         self._frozen: Reference | None = None
@@ -109,20 +119,33 @@ class FixedPointEngine(Engine):
     def step(self) -> Mapping[str, float]:
         """One update of Adam; of the float network, and after the conversion of the quantised one.
 
-        Raises
-        ------
-        StepError
-            The network is converted, and is not to be fine-tuned.
+        A converted network that is not to be fine-tuned has nothing left to train: the step only measures, and is the last.
         """
-        config = self.config
-        if self.converted_at is not None:
-            if not config.fine_tune:
-                raise StepError(
-                    "The network is trained and in fixed point: move its bits, or switch on 'Fine-tune' (fine_tune=true) to "
-                    "train on."
-                )
+        if self.converted_at is None:
+            scalars = self._float_step(converts=self._step + 1 >= self.config.float_steps)
+        elif self.config.fine_tune:
             return self._tune()
-        return self._float_step(converts=self._step + 1 >= config.float_steps)
+        else:
+            self._step += 1
+            scalars = {
+                "accuracy_percent": self.accuracy(),
+                "float_accuracy_percent": self.float_accuracy(),
+            }
+        if self.converted_at is not None and not self.config.fine_tune:
+            self._end()
+        return scalars
+
+    def _end(self) -> None:
+        """Let this be the last step; `_go_on` takes it back."""
+        if self.config.steps > self._step:
+            self._steps_meant = self.config.steps
+            self.config = self.config.updated({"steps": self._step})
+
+    def _go_on(self) -> None:
+        """Let there be as many steps as were meant before `_end`."""
+        if self._steps_meant is not None and self.config.steps <= self._step:
+            self.config = self.config.updated({"steps": self._steps_meant})
+        self._steps_meant = None
 
     def _float_step(self, *, converts: bool) -> dict[str, float]:
         config = self.config
@@ -215,8 +238,34 @@ class FixedPointEngine(Engine):
 
     def formats(self, kind: Kind) -> list[Format]:
         """Present formats of all layers' weights, or of what they read."""
-        reference, options = self.reference, self.options
-        return [reference.format(Place(kind, i), bits, options) for i, bits in enumerate(self.bits[kind])]
+        return [self.format(Place(kind, i)) for i in range(len(self.layers))]
+
+    def format(self, place: Place) -> Format:
+        """Present format of a layer's weights, or of what it reads."""
+        form = self.reference.format(place, self.bits[place.kind][place.layer], self.options)
+        step = self.own_steps[place.kind][place.layer]
+        if step is None or form.is_float:
+            return form
+        return replace(form, step=math.ldexp(1.0, -power_of_two(step)) if self.options.power_of_two else step)
+
+    def measured(self, place: Place) -> float:
+        """SQNR of a tensor in its present format, dB; of the float network's numbers."""
+        if self.own_steps[place.kind][place.layer] is None:
+            return self.reference.measured(place, self.bits[place.kind][place.layer], self.options)
+        sample = self.reference.sample(place)
+        return min(sqnr(sample, quantise(sample, self.format(place))), HIGHEST_SQNR)
+
+    def noise_shares(self) -> dict[Kind, tuple[float, ...]]:
+        """Part of all noise that each quantisation adds to the output, 1/gamma_i over their sum; zeros without noise."""
+        noise = {
+            kind: allocation.noise_of([self.measured(Place(kind, i)) for i in range(len(self.layers))])
+            for kind in KINDS
+        }
+        total = sum(float(part.sum()) for part in noise.values())
+        silent = 2 * len(self.layers) * float(allocation.noise_of(HIGHEST_SQNR))
+        if total <= silent:
+            return {kind: (0.0,) * len(self.layers) for kind in KINDS}
+        return {kind: tuple(float(each) / total for each in part) for kind, part in noise.items()}
 
     def float_weights(self, i: int, *, tuned: bool = True) -> tuple[Tensor, Tensor]:
         """Weights and biases of a layer before they are quantised; fine-tuned ones where there are any."""
@@ -338,16 +387,25 @@ class FixedPointEngine(Engine):
             return self.allocated(target_bits=config.target_bits)
         return self.allocated(target_sqnr=config.target_sqnr)
 
+    def rival(self) -> tuple[int, ...]:
+        """Bit-widths by the allocation that cost no more than the present ones, of which more than 16 count as 16."""
+        costs = self.costs()
+        mean = sum(c * min(b, MOST_BITS) for c, b in zip(costs, self.bits["weights"], strict=True))
+        return self.allocated(target_bits=mean / sum(costs))
+
     def swept_accuracy(self, weights: list[Format], reads: list[Format], *, tuned: bool = False) -> float:
         """Accuracy on the swept pictures, each network measured once."""
         tuned = tuned and self.is_tuned
         key = (tuned, self._tuned_at if tuned else self._version(), tuple(weights), tuple(reads))
         if key not in self._measured:
-            if len(self._measured) >= REMEMBERED:
-                self._measured.clear()
             network = self.network_of(weights, reads, tuned=tuned)
-            self._measured[key] = self.evaluator("swept").accuracy(network)
+            self._remember(key, self.evaluator("swept").accuracy(network))
         return self._measured[key]
+
+    def _remember(self, key: Any, accuracy: float) -> None:
+        if len(self._measured) >= REMEMBERED:
+            self._measured.clear()
+        self._measured[key] = accuracy
 
     def swept(self, reads: list[Format] | None = None) -> Sweep:
         """Accuracy of equal and of allocated bit-widths of the weights, before any fine-tuning.
@@ -434,56 +492,112 @@ class FixedPointEngine(Engine):
         for name, kind in (("weight_bits", KINDS[0]), ("activation_bits", KINDS[1])):
             if name in changes:
                 self.bits[kind] = [_meant(getattr(self.config, name))] * len(self.layers)
+                self.own_steps[kind] = [None] * len(self.layers)
+        if changes.get("fine_tune"):
+            self._go_on()
 
     def act(self, action: Action) -> Mapping[str, Any] | None:
         """Answer the hand.
 
         Answers
         -------
-        SetBits, SetAllBits, UseAllocation
+        SetBits, SetAllBits, SetStep, UseAllocation
             ``weights`` and ``activations``: bit-widths of all layers; ``accuracy_percent`` on the whole test set;
-            ``size_bytes`` of all weights; ``mean_bits`` of a weight; ``recomputed``: layers that had to be computed again.
+            ``size_bytes`` of all weights; ``mean_bits`` of a weight; ``noise``: the part of all noise that each quantisation
+            adds, for each kind; ``own_steps``: the steps that are the hand's, None elsewhere; ``recomputed``: layers that had
+            to be computed again.
         GiveBits
-            ``names``, ``weights``, ``activations``, ``weight_counts`` and ``macs`` of all layers; ``allocated``: what the
-            allocation gives for the target of the settings, or None where that is out of reach; ``converted``: whether the
-            network is in fixed point yet.
+            The same, ``accuracy_percent`` and ``recomputed`` only if asked for; and ``names``, ``weight_counts`` and
+            ``macs`` of all layers; ``allocated``: what the allocation gives for the target of the settings, or None where
+            that is out of reach, and why in ``unreachable``; ``converted``: whether the network is in fixed point yet.
+        GiveRival
+            ``weights`` that the allocation gives for no more cost, their ``size_bytes`` and ``accuracy_percent``, and
+            ``your_accuracy_percent``; both on the whole test set and before any fine-tuning. None before the conversion.
         """
         match action:
             case SetBits():
-                self._check_kind(action.kind)
-                if not 0 <= action.layer < len(self.layers):
-                    raise InputError(
-                        f"There is no layer {action.layer}: choose one from 0 to {len(self.layers) - 1}."
-                    )
-                self.bits[action.kind][action.layer] = _checked(action.bits)
+                self._check_place(action.kind, action.layer)
+                bits = _checked(action.bits)
+                if bits != self.bits[action.kind][action.layer]:
+                    self.own_steps[action.kind][action.layer] = None
+                self.bits[action.kind][action.layer] = bits
+            case SetStep():
+                self._set_step(action)
             case SetAllBits():
                 self._check_kind(action.kind)
-                bits = action.bits
-                widths = [bits] * len(self.layers) if isinstance(bits, int) else list(bits)
+                given = action.bits
+                widths = [given] * len(self.layers) if isinstance(given, int) else list(given)
                 if len(widths) != len(self.layers):
                     raise InputError(
                         f"There are {len(widths)} bit-widths for {len(self.layers)} layers: give one for each, or one for "
                         f"all."
                     )
-                self.bits[action.kind] = [_checked(width) for width in widths]
+                self._set_bits(action.kind, [_checked(width) for width in widths])
             case UseAllocation():
-                self.bits["weights"] = list(self._asked(action))
+                self._set_bits("weights", list(self._asked(action)))
             case GiveBits():
-                return self._told()
+                return self._told(measure=action.accuracy)
+            case GiveRival():
+                return self._compared()
             case _:
                 return super().act(action)
         return self._answer()
 
-    def _answer(self) -> dict[str, Any]:
-        accuracy = self.accuracy()
-        return {
+    def _set_bits(self, kind: Kind, bits: list[int]) -> None:
+        """Another bit-width has a step of its own."""
+        self.own_steps[kind] = [
+            step if before == now else None
+            for step, before, now in zip(self.own_steps[kind], self.bits[kind], bits, strict=True)
+        ]
+        self.bits[kind] = bits
+
+    def _set_step(self, action: SetStep) -> None:
+        self._check_place(action.kind, action.layer)
+        step = action.step
+        if step is not None:
+            if not (math.isfinite(step) and LEAST_STEP <= step <= 1 / LEAST_STEP):
+                raise InputError(
+                    f"A step of {step:g} is not possible: choose one from {LEAST_STEP:.1g} to {1 / LEAST_STEP:.1g}."
+                )
+            if self.bits[action.kind][action.layer] == FLOAT_BITS:
+                raise InputError(
+                    "In floating point there are no levels and no step: choose 1 to 16 bits first."
+                )
+        self.own_steps[action.kind][action.layer] = step
+
+    def _answer(self, *, measure: bool = True) -> dict[str, Any]:
+        answer: dict[str, Any] = {
             "weights": tuple(self.bits["weights"]),
             "activations": tuple(self.bits["activations"]),
-            "accuracy_percent": accuracy,
             "size_bytes": self.size(),
             "mean_bits": self.size() * 8 / sum(layer.weights for layer in self.layers),
-            "recomputed": self.evaluator("all").computed,
+            "noise": self.noise_shares(),
+            "own_steps": {kind: tuple(steps) for kind, steps in self.own_steps.items()},
         }
+        if measure:
+            answer["accuracy_percent"] = self.accuracy()
+            answer["recomputed"] = self.evaluator("all").computed
+        return answer
+
+    def _compared(self) -> dict[str, Any] | None:
+        """One's own bits beside the allocation's."""
+        if self.converted_at is None:
+            return None
+        bits, reads = self.rival(), self.formats("activations")
+        weights = self.weight_formats(bits)
+        return {
+            "weights": bits,
+            "size_bytes": self.size(bits),
+            "accuracy_percent": self.whole_accuracy(weights, reads),
+            "your_accuracy_percent": self.whole_accuracy(self.formats("weights"), reads),
+        }
+
+    def whole_accuracy(self, weights: list[Format], reads: list[Format]) -> float:
+        """Accuracy on the whole test set before any fine-tuning, each network measured once."""
+        key = ("whole", self._version(), tuple(weights), tuple(reads))
+        if key not in self._measured:
+            self._remember(key, self._measure(self.network_of(weights, reads, tuned=False)))
+        return self._measured[key]
 
     def _asked(self, action: UseAllocation) -> tuple[int, ...]:
         bits, db = action.target_bits, action.target_sqnr
@@ -499,20 +613,27 @@ class FixedPointEngine(Engine):
             raise InputError("The SQNR is no finite number: give one in dB.")
         return self.allocated(bits, db)
 
-    def _told(self) -> dict[str, Any]:
+    def _told(self, *, measure: bool) -> dict[str, Any]:
+        allocated: tuple[int, ...] | None = None
+        unreachable = ""
         try:
-            allocated: tuple[int, ...] | None = self.target_allocation()
-        except InputError:
-            allocated = None
+            allocated = self.target_allocation()
+        except InputError as error:
+            unreachable = str(error)
         return {
+            **self._answer(measure=measure),
             "names": tuple(layer.name for layer in self.layers),
-            "weights": tuple(self.bits["weights"]),
-            "activations": tuple(self.bits["activations"]),
             "weight_counts": tuple(layer.weights for layer in self.layers),
             "macs": tuple(layer.macs for layer in self.layers),
             "allocated": allocated,
+            "unreachable": unreachable,
             "converted": self.converted_at is not None,
         }
+
+    def _check_place(self, kind: str, layer: int) -> None:
+        self._check_kind(kind)
+        if not 0 <= layer < len(self.layers):
+            raise InputError(f"There is no layer {layer}: choose one from 0 to {len(self.layers) - 1}.")
 
     @staticmethod
     def _check_kind(kind: str) -> None:
@@ -532,6 +653,8 @@ class FixedPointEngine(Engine):
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "bits": {kind: list(self.bits[kind]) for kind in KINDS},
+            "own_steps": {kind: list(self.own_steps[kind]) for kind in KINDS},
+            "steps_meant": self._steps_meant,
             "set_bits": [self.config.weight_bits, self.config.activation_bits],
             "converted_at": self.converted_at,
             "tuned_at": self._tuned_at,
@@ -554,9 +677,15 @@ class FixedPointEngine(Engine):
             KINDS, state["set_bits"], (self.config.weight_bits, self.config.activation_bits), strict=True
         ):
             # Where a fork asks for other bits for all layers than were asked for here, it means them.
-            bits = state["bits"][kind] if before == now else [_meant(now)] * len(self.layers)
+            same = before == now
+            bits = state["bits"][kind] if same else [_meant(now)] * len(self.layers)
             self.bits[kind] = [int(b) for b in bits]
+            self.own_steps[kind] = list(state["own_steps"][kind]) if same else [None] * len(self.layers)
         self.converted_at, self._tuned_at = state["converted_at"], state["tuned_at"]
+        self._steps_meant = state["steps_meant"]
+        if self.config.fine_tune:
+            # The keyframe's settings say that it had ended; a fork that fine-tunes goes on.
+            self._go_on()
         self._frozen = self.tuner = None
         self._forget()
         if state["frozen"] is not None:

@@ -49,6 +49,9 @@ MOST_LEVELS = 64
 LAW_BITS = tuple(range(1, 9))
 """Bit-widths over which SQNR is drawn."""
 
+ROOM_BELOW = 20.0
+"""Percent of accuracy that are shown below the lowest point of the size and accuracy picture."""
+
 MOST_MAPS = 16
 LOWEST_NOISE = 1e-9
 """1/gamma below which a bar is not drawn any lower."""
@@ -86,7 +89,7 @@ def _levels(engine: FixedPointEngine) -> Figure:
     number = _shown_layer(engine)
     name = engine.layers[number].name
     plots = tuple(
-        _levels_of(engine, Place(kind, number), f"{what} {name}")
+        _levels_of(engine, Place(kind, number), f"{what} {name}", held=True)
         for kind, what in ((WEIGHTS, "weights of"), (READS, "read by"))
     )
     plots = (*plots, _shares_plot(engine))
@@ -97,7 +100,9 @@ def _levels(engine: FixedPointEngine) -> Figure:
         tuple(plot.title for plot in plots),
         "Numbers and levels",
         f"Weights of {name} and what it reads on the calibration pictures, with the quantiser's levels; shaded: overload. "
-        "On the right the share of numbers that is clipped, and of those that are not zero the share that becomes it.",
+        "The frame around the levels is the hand's: dragged, it changes their step. "
+        "On the right the share of numbers that is clipped, and of those that are not zero the share that becomes it. Exact "
+        "zeros are left out of histograms where there are many.",
         share_axes=False,
     )
 
@@ -124,17 +129,15 @@ def _shares_plot(engine: FixedPointEngine) -> Plot:
     x = np.arange(len(engine.layers), dtype=np.float64)
     marks: list[Mark] = []
     for k, (kind, what, roles) in enumerate(
-        ((WEIGHTS, "weights", ("warning", "past")), (READS, "read", ("category-1", "neutral")))
+        ((WEIGHTS, "w", ("warning", "past")), (READS, "read", ("category-1", "neutral")))
     ):
         parts = [
             shares(_numbers(engine, Place(kind, i)), form) for i, form in enumerate(engine.formats(kind))
         ]
-        for n, (effect, role) in enumerate(zip(("clipped", "to zero"), roles, strict=True)):
+        for n, (effect, role) in enumerate(zip(("clipped", "zeroed"), roles, strict=True)):
             height = 100 * np.array([part[n] for part in parts])
-            marks.append(
-                Bars(x + 0.2 * (2 * k + n) - 0.3, height, 0.18, label=f"{what}, {effect}", role=role)
-            )
-    return Plot(tuple(marks), _layer_axis(engine), Axis("share of numbers", "%"), "clipped or zeroed")
+            marks.append(Bars(x + 0.2 * (2 * k + n) - 0.3, height, 0.18, label=f"{what} {effect}", role=role))
+    return Plot(tuple(marks), _layer_axis(engine), Axis("share", "%"), "clipped or zeroed")
 
 
 def shares(x: Tensor, form: Format) -> tuple[float, float]:
@@ -156,13 +159,16 @@ def _numbers(engine: FixedPointEngine, place: Place) -> Tensor:
     return engine.reference.sample(place)
 
 
-def _levels_of(engine: FixedPointEngine, place: Place, title: str) -> Plot:
-    form = engine.formats(place.kind)[place.layer]
+def _levels_of(engine: FixedPointEngine, place: Place, title: str, *, held: bool = False) -> Plot:
+    """Histogram and levels; ``held`` puts a frame around the levels by which the hand changes their step."""
+    form = engine.format(place)
     values = _numbers(engine, place)
     clipped, zeroed = shares(values, form)
     numbers = values.cpu().double().numpy()
     zeros = float((numbers == 0).mean())
+    label = "value"
     if zeros > 0.02:
+        label = "value ≠ 0"
         # A ReLU's zeros and the background of a picture would hide the rest.
         numbers = numbers[numbers != 0]
     reach = max(float(np.abs(numbers).max()) if numbers.size else 0.0, 1e-6)
@@ -170,13 +176,13 @@ def _levels_of(engine: FixedPointEngine, place: Place, title: str) -> Plot:
     levels = np.zeros(0)
     if not form.is_float:
         levels = form.levels().numpy()
-        low, reach = min(low, float(levels[0])), max(reach, float(levels[-1]))
+        low, reach = min(low, form.edges[0]), max(reach, form.edges[1])
     margin = 0.04 * (reach - low)
     low, reach = low - margin, reach + margin
     counts, edges = np.histogram(numbers, BINS, (low, reach))
     share = counts / max(counts.sum(), 1)
     top = max(float(share.max()), 1e-9) * 1.05
-    ceiling = top * 1.3  # for the note
+    ceiling = top * 1.25  # for the note
     marks: list[Mark] = [Histogram(edges, share, role="data", opacity=0.6)]
     if not form.is_float:
         first, last = form.edges
@@ -187,14 +193,16 @@ def _levels_of(engine: FixedPointEngine, place: Place, title: str) -> Plot:
         if len(levels) <= MOST_LEVELS:
             x = np.repeat(levels, 3)
             marks.append(Lines(x, np.tile([0.0, top, 0.0], len(levels)), role="model", width=1.0))
+        if held:
+            one = np.ones(1)
+            frame = (first * one, 0 * one, (last - first) * one, top * one)
+            marks.append(Boxes(*frame, 1.5, role="hand"))
     note = "floating point" if form.is_float else f"{_percent(clipped)} clipped"
     if not form.is_float and form.tread:
         note += f", {_percent(zeroed)} to zero"
-    if zeros > 0.02:
-        note += f" ({_percent(zeros)} are zero)"
     return Plot(
         tuple(marks),
-        Axis("value", limits=(low, reach)),
+        Axis(label, limits=(low, reach)),
         Axis("share", limits=(0.0, ceiling), shown=False),
         title,
         legend=False,
@@ -227,72 +235,74 @@ def _budget(engine: FixedPointEngine) -> Figure:
     reference, options = engine.reference, engine.options
     count = len(engine.layers)
     bits = {place: engine.bits[place.kind][place.layer] for place in reference.places}
-    measured = np.array([_measured(engine, place) for place in reference.places])
+    measured = np.array([engine.measured(place) for place in reference.places])
     predicted = np.array([reference.predicted(place, bits[place], options) for place in reference.places])
+    noise = np.maximum(allocation.noise_of(measured), LOWEST_NOISE)
+    worst = reference.places[int(noise.argmax())]
+    what = "the weights of" if worst.kind == "weights" else "what is read by"
+    share = _percent(float(noise.max() / noise.sum()))
+    law, sum_of_all = allocation.combined(predicted), allocation.combined(measured)
+    output = measured_output(engine)
     x = np.arange(count, dtype=np.float64)
+    top = float((noise[:count] + noise[count:]).max()) * 1.1
+    plots = [
+        Plot(
+            tuple(_stacked(x, noise[:count], noise[count:], worst)),
+            _layer_axis(engine),
+            Axis("noise 1/γ", limits=(0.0, top)),
+            "noise",
+            f"Most noise comes from {what} {engine.layers[worst.layer].name}: {share} of all.",
+        )
+    ]
     limit = max(min(float(max(measured.max(), predicted.max())), 60.0), 10.0) * 1.1
-    plots = []
-    for start, name in ((0, "weights"), (count, "what it reads")):
+    for start, name in ((0, "SQNR, weights"), (count, "SQNR, read")):
         part = slice(start, start + count)
         plots.append(
             Plot(
                 (
                     Bars(x - 0.2, np.minimum(measured[part], limit), 0.38, label="measured", role="data"),
                     Bars(
-                        x + 0.2, np.minimum(predicted[part], limit), 0.38, label="kappa × bits", role="model"
+                        x + 0.2, np.minimum(predicted[part], limit), 0.38, label="by the law κβ", role="past"
                     ),
                 ),
                 _layer_axis(engine),
                 Axis("SQNR", "dB", limits=(0.0, limit)),
-                f"SQNR, {name}",
+                name,
+                legend=start == 0,
             )
         )
-    noise = np.maximum(allocation.noise_of(measured), LOWEST_NOISE)
-    worst = reference.places[int(noise.argmax())]
-    what = "the weights of" if worst.kind == "weights" else "what is read by"
-    share = float(noise.max() / noise.sum())
-    stacks = _stacked(x, noise[:count], noise[count:])
-    law, sum_of_all = allocation.combined(predicted), allocation.combined(measured)
-    output = measured_output(engine)
-    note = f"output {_db(output)}, by the law {_db(law)}"
-    plots.append(
-        Plot(
-            tuple(stacks),
-            _layer_axis(engine),
-            Axis("noise to signal 1/γ", limits=(0.0, float((noise[:count] + noise[count:]).max()) * 1.7)),
-            "Noise budget",
-            f"Most noise comes from {what} {engine.layers[worst.layer].name}: {_percent(share)} of all.",
-            note=note,
-        )
-    )
     return Panels(
         tuple(plots),
         3,
         (),
         tuple(plot.title for plot in plots),
         "Noise budget",
-        "SQNR of each quantisation of the float network, measured on weights and calibration pictures and by the law; and "
-        f"what each adds to 1/γ of the output. Of the output: {_db(sum_of_all)} as the sum of all, {_db(law)} by the law, "
-        f"{_db(output)} measured. Most comes from {what} {engine.layers[worst.layer].name}: {_percent(share)}.",
+        "What each quantisation of the float network adds to 1/γ of the output, and its SQNR, measured on weights and "
+        f"calibration pictures and by the law. SQNR of the output: {_db(sum_of_all)} as the sum of all, {_db(law)} by the "
+        f"law, {_db(output)} measured. Most noise comes from {what} {engine.layers[worst.layer].name}: {share}.",
         share_axes=False,
     )
 
 
-def _stacked(x: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> list[Mark]:
-    """Two stacks of bars; the sums stand behind, so that what is seen above the front bars is the second part."""
+def _stacked(x: np.ndarray, lower: np.ndarray, upper: np.ndarray, worst: Place) -> list[Mark]:
+    """Two stacks of bars, and the largest of all parts over them.
+
+    The sums stand behind, so that what is seen above the front bars is the second part.
+    """
+    i = worst.layer
+    on_top = worst.kind != WEIGHTS
+    largest = (upper if on_top else lower)[i : i + 1]
     return [
-        Bars(x, lower + upper, 0.7, label="from what it reads", role="category-4"),
-        Bars(x, lower, 0.7, label="from weights", role="category-2"),
+        Bars(x, lower + upper, 0.7, label="what it reads", role="category-4"),
+        Bars(x, lower, 0.7, label="weights", role="category-2"),
+        Bars(
+            x[i : i + 1], largest, 0.7, float(lower[i]) if on_top else 0.0, label="the most", role="warning"
+        ),
     ]
 
 
 def _db(value: float) -> str:
     return f"{min(value, HIGHEST_SQNR):.1f} dB"
-
-
-def _measured(engine: FixedPointEngine, place: Place) -> float:
-    bits = engine.bits[place.kind][place.layer]
-    return engine.reference.measured(place, bits, engine.options)
 
 
 def _law(engine: FixedPointEngine) -> Figure:
@@ -315,17 +325,19 @@ def _law(engine: FixedPointEngine) -> Figure:
         kappa = reference.kappa(place, options)
         label = f"{layer.name}, κ = {kappa:.1f} dB per bit"
         marks.append(Lines(x, db, label=label, role=f"category-{i % 8}", points=True))
+    predicted = [reference.predicted(p, engine.bits[p.kind][p.layer], options) for p in reference.places]
     at = [(i, b) for i, b in enumerate(engine.bits["weights"]) if b <= LAW_BITS[-1]]
     chosen = np.array([float(b) for _, b in at])
-    db = np.array([reference.measured(Place("weights", i), b, options) for i, b in at])
+    db = np.array([engine.measured(Place("weights", i)) for i, _ in at])
     marks.append(Scatter(chosen, db, 5.0, "square", label="yours", role="hand"))
     return Plot(
         tuple(marks),
-        Axis("bits", limits=(0.5, 8.5)),
+        Axis("bits", limits=(0.5, 8.5), ticks=tuple((float(b), str(b)) for b in LAW_BITS)),
         Axis("SQNR", "dB"),
         "SQNR for each bit",
         "Measured SQNR of each layer's weights over the bit-width, and of optimal mid-rise quantisers; squares: present "
-        "bits.",
+        "bits. In the corner the SQNR of the output, and what the law makes of it.",
+        note=f"output {_db(measured_output(engine))}, by the law {_db(allocation.combined(predicted))}",
     )
 
 
@@ -346,31 +358,32 @@ def _pareto(engine: FixedPointEngine) -> Figure:
         Lines(equal_kib, equal.accuracies, label="equal bit-widths", role="data", points=True, dash="dash"),
         Lines(found_kib, found.accuracies, label="allocated", role="target", points=True),
     ]
+    rival = engine.rival()
+    solver = engine.swept_accuracy(engine.weight_formats(rival), reads)
+    solver_size = np.array([engine.size(rival) / 1024])
+    marks.append(
+        Scatter(solver_size, np.array([solver]), 7.0, "circle", label="allocated, your size", role="target")
+    )
+    shown = [yours, solver]
     if engine.is_tuned:
         tuned = engine.swept_accuracy(weights, reads, tuned=True)
-        marks.append(Scatter(size, np.array([tuned]), 10.0, "square", label="fine-tuned", role="model"))
-    marks.append(Scatter(size, np.array([yours]), 10.0, "star", label="yours", role="hand"))
-    marks.append(Rule(engine.swept_accuracy(exact, exact), label="floating point", role="past"))
+        marks.append(Scatter(size, np.array([tuned]), 7.0, "square", label="fine-tuned", role="model"))
+        shown.append(tuned)
+    marks.append(Scatter(size, np.array([yours]), 9.0, "star", label="yours", role="hand"))
+    whole = engine.swept_accuracy(exact, exact)
+    marks.append(Rule(whole, label="floating point", role="past"))
+    top = max(whole, *shown, float(equal.accuracies.max()), float(found.accuracies.max()))
     count = len(engine.evaluator("swept").labels)
     return Plot(
         tuple(marks),
         Axis("size of all weights", "KiB"),
-        Axis("accuracy", "%"),
+        # Far below all points the curves say nothing, and the points would lie upon each other.
+        Axis("accuracy", "%", limits=(max(min(shown) - ROOM_BELOW, 0.0), top + 1.5)),
         title,
         f"Accuracy on {count} test pictures over the size of all weights. Both curves have the activation "
         "bits of the settings, the points your own.",
-        note=_against_the_solver(engine, yours),
+        note=f"you {yours:.1f} %, allocation {solver:.1f} %",
     )
-
-
-def _against_the_solver(engine: FixedPointEngine, yours: float) -> str:
-    """How one's own bits do beside an allocation that costs no more."""
-    costs = engine.costs()
-    chosen = [min(b, 16) for b in engine.bits["weights"]]
-    mean = sum(c * b for c, b in zip(costs, chosen, strict=True)) / sum(costs)
-    weights = engine.weight_formats(engine.allocated(target_bits=mean))
-    solver = engine.swept_accuracy(weights, engine.formats(READS))
-    return f"you {yours:.1f} %, allocation at no more cost {solver:.1f} %"
 
 
 def _allocation(engine: FixedPointEngine) -> Figure:
@@ -537,5 +550,5 @@ def _bits_plot(weight: Tensor, form: Format, value: float, level: float) -> Plot
         Axis("bit", limits=(0.0, 1.6), ticks=((0.0, "0"), (1.0, "1"))),
         title,
         legend=False,
-        note=f"w = {value:.5g}, Q(w) = {level:.5g}: level {code} of {2**form.bits}, step {step}",
+        note=f"w = {value:.3g} → {level:.4g}, level {code} of {2**form.bits}, step {step}",
     )

@@ -15,6 +15,13 @@ PAGES = sorted(
 LIVE_NUMBERS = {
     "diffusion": {"K_bits", "L_null_bits", "negentropy_bits"},
     "draw": {"bound_nats", "importance_nats", "reconstruction_nats", "kl_nats"},
+    "fixed_point": {
+        "float_accuracy_percent",
+        "accuracy_percent",
+        "dead_percent",
+        "fine_tune_loss_nats",
+        "loss_nats",
+    },
     "show_attend_tell": {
         "bleu_1",
         "bleu_4",

@@ -47,5 +47,13 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         # Whose first captions are long: films of words want frames.
         "seed": 2,
     },
+    "fixed-point": {
+        "width": 4,
+        "float_steps": 6,
+        "batch": 16,
+        "evaluate_every": 3,
+        "calibration": 64,
+        "steps": 1_000_000,
+    },
 }
 """A paper that is not named here is taken as it is."""

@@ -14,15 +14,17 @@ import torch
 from engines import figures as vocabulary
 from engines.config import Preset
 from engines.data.fetched import find
-from engines.errors import DataError, InputError, SettingError, StepError
+from engines.errors import DataError, InputError, SettingError
 from engines.figures import Bars, Histogram, ImageGrid, Lines, Panels, Plot, Ribbon, Scatter
 from engines.fixed_point.calibration import HIGHEST_SQNR, Place
 from engines.fixed_point.config import (
     METHOD,
     FixedPointSettings,
     GiveBits,
+    GiveRival,
     SetAllBits,
     SetBits,
+    SetStep,
     UseAllocation,
 )
 from engines.fixed_point.engine import FixedPointEngine
@@ -121,15 +123,30 @@ def test_float_training_learns_and_fine_tuning_mends_what_few_bits_broke(engine:
     assert engine.accuracy() > broken + 5
 
 
-def test_without_fine_tuning_the_run_pauses_and_goes_on_when_it_is_switched_on() -> None:
-    engine = trained(make(fine_tune=False), 6)
-    before = everything(engine)
-    with pytest.raises(StepError) as error:
-        engine.step()
-    assert "fine_tune" in one_sentence(error.value)
-    assert everything(engine) == before
+def test_without_fine_tuning_the_conversion_is_the_last_step_until_it_is_switched_on() -> None:
+    engine = trained(make(fine_tune=False), 5)
+    assert engine.config.steps == 100
+    assert "accuracy_percent" in engine.step()
+    assert engine.config.steps == 6
+    fork = copy_of(engine, fine_tune=True)
+    assert fork.config.steps == 100 and "dead_percent" in fork.step()
+    # Who asks for more steps gets one that measures, and changes no weight.
+    engine.apply({"steps": 50})
+    before = [weight.clone() for weight in engine.float_weights(1)]
+    row = engine.step()
+    assert set(row) == {"accuracy_percent", "float_accuracy_percent"} and engine.config.steps == 7
+    assert all(torch.equal(a, b) for a, b in zip(before, engine.float_weights(1), strict=True))
     engine.apply({"fine_tune": True})
-    assert "dead_percent" in engine.step()
+    assert engine.config.steps == 50 and "dead_percent" in engine.step()
+
+
+def test_switching_fine_tuning_off_ends_the_run_with_a_measurement() -> None:
+    engine = trained(make(), 8)
+    engine.apply({"fine_tune": False})
+    assert engine.config.steps == 100
+    row = engine.step()
+    assert row["accuracy_percent"] == fresh_accuracy(engine) and engine.config.steps == 9
+    assert copy_of(engine).config.steps == 9
 
 
 def test_lowering_the_float_steps_converts_at_the_next_step() -> None:
@@ -265,6 +282,53 @@ def test_the_settings_targets_are_those_of_an_allocation_without_one(engine: Fix
     assert told["converted"] and isinstance(GiveBits(), Question)
 
 
+def test_the_rival_costs_no_more_and_both_are_measured_on_the_whole_test_set(
+    engine: FixedPointEngine,
+) -> None:
+    for bits in ((4, 4, 4, 4, 4), (2, 7, 3, 5, 32), (1, 1, 1, 1, 1)):
+        answer = act(engine, SetAllBits("weights", bits))
+        rival = act(engine, GiveRival())
+        assert rival["size_bytes"] <= answer["size_bytes"]
+        assert rival["your_accuracy_percent"] == answer["accuracy_percent"]
+        other = copy_of(engine)
+        assert (
+            act(other, SetAllBits("weights", rival["weights"]))["accuracy_percent"]
+            == rival["accuracy_percent"]
+        )
+    untuned = act(engine, GiveRival())
+    trained(engine, 3)
+    assert act(engine, GiveRival()) == untuned, "it is a contest of bits, not of training"
+    assert make().act(GiveRival()) is None and isinstance(GiveRival(), Question)
+
+
+def test_a_step_of_the_hand_is_in_force_until_its_bits_change_or_it_is_given_back(
+    engine: FixedPointEngine,
+) -> None:
+    before = engine.formats("weights")
+    act(engine, SetStep(2, "weights", 3.0 * before[2].step))
+    (form,) = [f for f, b in zip(engine.formats("weights"), before, strict=True) if f != b]
+    # To the nearest power of two in its logarithm: 3 lies nearer to 4 than to 2.
+    assert form == engine.format(Place("weights", 2)) and form.step == 4.0 * before[2].step
+    engine.apply({"power_of_two": False})
+    answer = act(engine, SetStep(2, "weights", 0.3))
+    assert engine.format(Place("weights", 2)).step == 0.3 and answer["own_steps"]["weights"][2] == 0.3
+    assert answer["accuracy_percent"] == fresh_accuracy(engine)
+    x = engine.reference.sample(Place("weights", 2))
+    noise = (x - quantise(x, engine.format(Place("weights", 2)))).double().square().sum()
+    db = 10 * math.log10(float(x.double().square().sum() / noise))
+    assert engine.measured(Place("weights", 2)) == pytest.approx(db, abs=1e-4)
+    assert copy_of(engine).own_steps == engine.own_steps
+    act(engine, SetBits(2, "weights", 4))
+    assert engine.own_steps["weights"][2] == 0.3, "it has these bits already"
+    act(engine, SetBits(1, "weights", 5))
+    assert engine.own_steps["weights"][2] == 0.3
+    act(engine, SetBits(2, "weights", 5))
+    assert engine.own_steps["weights"] == [None] * 5
+    act(engine, SetStep(0, "activations", 0.1))
+    act(engine, SetStep(0, "activations", None))
+    assert engine.own_steps["activations"] == [None] * 5
+
+
 def test_requests_that_cannot_be_met_say_so_and_change_nothing(engine: FixedPointEngine) -> None:
     before = everything(engine)
     kind: Any = "biases"
@@ -277,6 +341,11 @@ def test_requests_that_cannot_be_met_say_so_and_change_nothing(engine: FixedPoin
         SetAllBits("weights", (4, 4)),
         SetAllBits("weights", (4, 4, 4, 4, 40)),
         SetAllBits(kind, 4),
+        SetStep(9, "weights", 0.5),
+        SetStep(0, kind, 0.5),
+        SetStep(0, "weights", 0.0),
+        SetStep(0, "weights", -1.0),
+        SetStep(0, "weights", math.nan),
         UseAllocation(0.5),
         UseAllocation(math.nan),
         UseAllocation(None, math.inf),
@@ -455,8 +524,14 @@ def test_shares_of_clipped_and_of_zeroed_numbers_are_counted(engine: FixedPointE
 def test_the_budget_is_made_of_what_was_measured(engine: FixedPointEngine) -> None:
     figure = picture(engine, "budget")
     assert isinstance(figure, Panels)
-    weights, reads = (marks(figure, Bars, plot)[0].height for plot in (0, 1))
-    behind, front = marks(figure, Bars, 2)
+    weights, reads = (marks(figure, Bars, plot)[0].height for plot in (1, 2))
+    behind, front, worst = marks(figure, Bars, 0)
+    every = [*front.height, *(behind.height - front.height)]
+    assert worst.height == pytest.approx([max(every)])
+    assert worst.x.tolist() == [int(np.argmax(every)) % len(engine.layers)]
+    shares_of = engine.noise_shares()
+    told = [*shares_of["weights"], *shares_of["activations"]]
+    assert told == pytest.approx([each / sum(every) for each in every], abs=1e-6)
     for i in range(len(engine.layers)):
         db = engine.reference.measured(Place("weights", i), 4, engine.options)
         assert weights[i] == pytest.approx(db)
@@ -471,7 +546,8 @@ def test_the_live_point_stands_at_ones_own_size_and_accuracy(engine: FixedPointE
     for bits in (3, 5):
         answer = act(engine, SetAllBits("weights", bits))
         figure = picture(engine, "pareto")
-        (yours,) = marks(figure, Scatter)
+        solver, yours = marks(figure, Scatter)
+        assert solver.x[0] <= yours.x[0] and (solver.role, yours.role) == ("target", "hand")
         assert yours.x[0] == pytest.approx(answer["size_bytes"] / 1024)
         # All of the digits' test pictures are swept.
         assert yours.y[0] == pytest.approx(answer["accuracy_percent"])
@@ -480,11 +556,11 @@ def test_the_live_point_stands_at_ones_own_size_and_accuracy(engine: FixedPointE
         assert equal.y[at] == pytest.approx(yours.y[0])
     trained(engine, 2)
     figure = picture(engine, "pareto")
-    tuned, yours = marks(figure, Scatter)
+    _, tuned, yours = marks(figure, Scatter)
     assert tuned.y[0] == pytest.approx(engine.accuracy())
     act(engine, SetBits(2, "activations", 1))
     assert np.array_equal(marks(picture(engine, "pareto"), Lines)[0].y, equal.y)
-    assert marks(picture(engine, "pareto"), Scatter)[0].y[0] == pytest.approx(engine.accuracy())
+    assert marks(picture(engine, "pareto"), Scatter)[1].y[0] == pytest.approx(engine.accuracy())
     engine.apply({"activation_bits": 1})
     assert not np.array_equal(marks(picture(engine, "pareto"), Lines)[0].y, equal.y)
 
@@ -547,9 +623,8 @@ def test_the_size_saved_is_that_of_the_smallest_allocation_as_accurate() -> None
 @pytest.mark.parametrize("preset", METHOD.presets, ids=lambda preset: preset.id)
 def test_presets_are_valid_and_say_what_differs_from_the_paper(preset: Preset) -> None:
     settings = FixedPointSettings.build(preset.values)
-    # A run that is not fine-tuned has no steps after its conversion.
-    assert settings.fine_tune or settings.steps == settings.float_steps
-    assert not settings.fine_tune or settings.steps > settings.float_steps
+    # One that is not fine-tuned has steps left for whoever switches it on.
+    assert settings.steps > settings.float_steps
     assert "ours" in preset.help
 
 
