@@ -49,6 +49,7 @@ FLUSH_EVERY = 0.5  # s between writes of the metrics: what kill -9 can take
 PROGRESS_EVERY = 0.25  # s
 STATUS_EVERY = 2.0  # s between notes for lists of runs
 REMEMBERED = 2000  # values of the watched scalar from which a run that goes on learns what is usual
+HAND_RESTS = 0.1  # s after its last move in which the hand may go on
 LEASH_PATIENCE = 0.25  # s that a run at the end of its leash waits before it reports again
 UNPROVEN = 100  # steps after a change in which it may be what made training diverge
 YOUNG = 3.0  # s after the start in which pictures may take YOUNG_SHARE of the time
@@ -89,6 +90,7 @@ class Worker:
         self._rows: list[tuple[int, Mapping[str, float]]] = []
         self._was_finite = True
         self._leash: int | None = None
+        self._touched = -math.inf  # when the hand changed the state last
         self._trained = 0.0  # s of training before it was last begun
         self._playing_since: float | None = None
 
@@ -171,6 +173,15 @@ class Worker:
             return
         if not isinstance(command, m.Want):
             self._report(m.Answer(number, self._step, payload=payload))
+        if isinstance(command, m.Act) and not isinstance(command.action, Question):
+            # Pictures of what the hand did take a moment, and its next move waits for the answer alone.
+            self._publish_pictures()
+
+    def _touch(self) -> None:
+        """Say that the hand has changed the state."""
+        self._touched = time.monotonic()
+        if self._keeper is not None:
+            self._keeper.touch()
 
     def _obey(self, command: m.Command) -> Any:
         match command:
@@ -196,12 +207,10 @@ class Worker:
                 answer = self._need_engine().act(command.action)
                 if isinstance(command.action, Question):
                     return answer
-                if self._keeper is not None:
-                    self._keeper.touch()
+                self._touch()
                 if command.action.is_noted:
                     self._record("action", action=type(command.action).__name__)
                 self._due = dict.fromkeys(self._due, 0.0)
-                self._publish_pictures()
                 return answer
             case m.Want():
                 self._wanted.update(dict.fromkeys(command.names))
@@ -430,8 +439,7 @@ class Worker:
             if settings.effect_of(changed) != "display":
                 self._unproven.append(self._step)
                 self._forget_proven()
-            if self._keeper is not None:
-                self._keeper.touch()
+            self._touch()
             self._record("change", values=checked.model_dump(mode="json", include=set(changed)))
             self._due = dict.fromkeys(self._due, 0.0)
             if self._state != "running":
@@ -458,7 +466,10 @@ class Worker:
                         return
                     continue
                 if self._keeper is not None and self._keeper.is_stale:
-                    self._settle(self._keeper)
+                    if not self._wait_for_hand():
+                        self._settle(self._keeper)
+                    if self._closing:
+                        return
                     continue
                 try:
                     scalars = engine.step()
@@ -500,6 +511,22 @@ class Worker:
             self._publish(time.monotonic())
             return
         self._handle(numbered)
+
+    def _wait_for_hand(self) -> bool:
+        """Whether a command came while the hand may still be at it.
+
+        What it did last made the keyframe of this step stale, and so would what it does next: neither is to wait for a
+        keyframe to be written that nobody needs.
+        """
+        left = self._touched + HAND_RESTS - time.monotonic()
+        if left <= 0.0:
+            return False
+        try:
+            numbered = self._inbox.get(timeout=left)
+        except queue.Empty:
+            return False
+        self._handle(numbered)
+        return True
 
     def _note(self, keeper: Keeper, scalars: Mapping[str, float]) -> None:
         self._on_disk(lambda: keeper.note(self._step, self._seconds(), scalars))
