@@ -14,7 +14,7 @@ from engines.engine import Engine
 from engines.errors import InputError
 from engines.figures import FigureSpec
 from lab import papers
-from lab.runs import frames, keeper
+from lab.runs import frames, keeper, worker
 from lab.runs import messages as m
 from lab.runs.folder import BEFORE_CHANGE, DIVERGED, Keyframe, Metrics, RunFolder
 from lab.runs.hosts import Where
@@ -236,6 +236,30 @@ def test_what_the_hand_did_after_a_keyframe_was_written_is_in_it_before_training
             found = RunFolder(tmp_path / f"at-{record.step}").metrics()
             assert_same_metrics(found, folder.metrics().upto(record.step + 20))
     assert_all_have_their_pictures(tmp_path / "run")
+
+
+def test_while_the_hand_moves_no_keyframe_is_written_for_each_of_its_moves(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker, "HAND_RESTS", 1000.0)
+    run = begin("thread", spec(tmp_path / "run", paused=True))
+    run.start()
+    run.train(20)
+    folder = RunFolder(tmp_path / "run")
+    kept = folder.keyframes()[0]
+    run.do(run.session.act(MoveTo((3.0, 2.0, 1.0))))
+    run.do(run.session.play())
+    run.until_state("running")
+    for x in range(5):
+        run.do(run.session.act(MoveTo((float(x), 0.0, 0.0))))
+    assert folder.keyframes()[0] == kept and run.session.step == 20
+    # It rests: what it left is kept, and training goes on from there.
+    monkeypatch.setattr(worker, "HAND_RESTS", 0.0)
+    run.do(run.session.act(MoveTo((0.5, 2.0, 1.0))))
+    run.until(lambda s: s.step > 20)
+    run.end()
+    (record,) = [record for record in folder.keyframes()[0] if record.place == (20, True)]
+    assert folder.read_keyframe(record)["parameter"].tolist() == [0.5, 2.0, 1.0]
 
 
 def test_a_first_keyframe_that_the_hand_changed_stays_the_first(begin: Begin, tmp_path: Path):

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.errors import InputError, SettingError
-from engines.figures import Film, check
+from engines.figures import Figure, Film, check
 from engines.method import Action
 from lab.runs import messages as m
+from lab.runs import worker
 from lab.runs.folder import RunFolder
 from lab.runs.hosts import ThreadHost, Where, WorkerPool
 from lab.runs.lock import is_held
@@ -376,6 +377,36 @@ def test_a_costly_picture_waits_for_its_turn_while_it_trains_and_may_jump_the_qu
     session.want(["position"])
     run.do(session.pause())
     run.until_frames("position")
+
+
+def test_the_hand_is_answered_before_the_pictures_of_what_it_did(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    """Its next move waits for the answer, and not for them."""
+    monkeypatch.setattr(worker, "YOUNG", 0.0)
+    go_on, compute = threading.Event(), ToyEngine.figures
+    run = begin("thread", replace(spec(), picture_share=1e-9))
+    session = run.session
+    run.do(session.leash(10))
+    run.do(session.start())
+    run.until(lambda s: s.step == 10)
+    session.want(["position"])
+    run.until_frames("position")
+    # The next picture of this kind is not due for a long time, unless the hand does something.
+    session.want(["position"])
+
+    def held(self: ToyEngine, wanted: Collection[str]) -> dict[str, Figure]:
+        go_on.wait(PATIENCE)
+        return compute(self, wanted)
+
+    monkeypatch.setattr(ToyEngine, "figures", held)
+    try:
+        answer = run.do(session.act(MoveTo((1.0, 2.0, 3.0))))
+        assert answer.payload["loss"] > 0 and not run.drain().frames
+    finally:
+        go_on.set()
+    (frame,) = run.until_frames("position").values()
+    assert frame.figure.marks[0].y.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_a_picture_that_cannot_be_made_is_a_note_and_training_goes_on(
