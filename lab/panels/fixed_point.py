@@ -28,7 +28,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QMainWindow,
     QSizePolicy,
-    QTabBar,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -353,7 +352,7 @@ class FixedPointPanel(Panel):
             if sum(each.sizeHint().width() + 4 for each in self.tool_buttons if not each.isHidden()) <= room:
                 break
             button.setToolButtonStyle(icons)
-        self._fit_tabs()
+        self.keep_tabs_whole()
         self._show_answer()
 
     # --- arranging  ----------
@@ -371,39 +370,10 @@ class FixedPointPanel(Panel):
             else:
                 self.place(area, [[*above, *others]], [below])
         else:
-            self._place_rows(area, [[layers, sizes], [inside, curves]])
+            self.place_rows(area, [[layers, sizes], [inside, curves]])
             self._share(area, ["budget", "pareto"], [3, 2])
             self._share(area, ["levels", "accuracy"], [2, 1])
-        self._fit_tabs()
-
-    def _place_rows(self, area: QMainWindow, rows: Sequence[Sequence[Sequence[str]]]) -> None:
-        """Put rows of groups of tabs below each other, each as wide as the area.
-
-        `place` lets the last group of the first row reach down to the end; the levels want the width.
-        """
-        self.place(area, [])
-        docks = [[[self.docks[name] for name in group] for group in row] for row in rows]
-        area.addDockWidget(Qt.DockWidgetArea.TopDockWidgetArea, docks[0][0][0])
-        for above, row in itertools.pairwise(docks):
-            area.splitDockWidget(above[0][0], row[0][0], Qt.Orientation.Vertical)
-        for row in docks:
-            # Before there are tabs: beside a dock among tabs nothing can be put.
-            for left, right in itertools.pairwise(row):
-                area.splitDockWidget(left[0], right[0], Qt.Orientation.Horizontal)
-        for group in (group for row in docks for group in row):
-            for before, dock in itertools.pairwise(group):
-                area.tabifyDockWidget(before, dock)
-            for dock in group:
-                dock.show()
-            group[0].raise_()
-        height = max(area.height() // len(rows), 1)
-        area.resizeDocks([row[0][0] for row in docks], [height] * len(rows), Qt.Orientation.Vertical)
-
-    def _fit_tabs(self) -> None:
-        """Let names of tabs be whole: those for which there is no room are scrolled to."""
-        for bar in self.area.findChildren(QTabBar):
-            bar.setElideMode(Qt.TextElideMode.ElideNone)
-            bar.setUsesScrollButtons(True)
+        self.keep_tabs_whole()
 
     def _share(self, area: QMainWindow, names: list[str], parts: list[int]) -> None:
         """Divide the width among the docks of a row."""

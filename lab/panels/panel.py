@@ -31,7 +31,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from PySide6.QtCore import QByteArray, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent, QUndoStack
-from PySide6.QtWidgets import QMainWindow, QStackedWidget, QTabWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QMainWindow,
+    QStackedWidget,
+    QTabBar,
+    QTabWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from assets import read_text
 from engines.config import Preset, Settings
@@ -337,6 +345,38 @@ class Panel(QWidget):
         for row in (top, bottom):
             for group in row:
                 group[0].raise_()
+
+    def place_rows(self, area: QMainWindow, rows: Sequence[Sequence[Sequence[str]]]) -> None:
+        """Put rows of groups of tabs below each other, each as wide as the area.
+
+        With `place` the last group of the first row reaches down to the end.
+        """
+        self.place(area, [])
+        docks = [[[self.docks[name] for name in group] for group in row if group] for row in rows]
+        area.addDockWidget(Qt.DockWidgetArea.TopDockWidgetArea, docks[0][0][0])
+        for above, row in itertools.pairwise(docks):
+            area.splitDockWidget(above[0][0], row[0][0], Qt.Orientation.Vertical)
+        for row in docks:
+            # Before there are tabs: beside a dock among tabs nothing can be put.
+            for left, right in itertools.pairwise(row):
+                area.splitDockWidget(left[0], right[0], Qt.Orientation.Horizontal)
+        for group in (group for row in docks for group in row):
+            for before, dock in itertools.pairwise(group):
+                area.tabifyDockWidget(before, dock)
+            for dock in group:
+                dock.show()
+            group[0].raise_()
+        height = max(area.height() // len(rows), 1)
+        area.resizeDocks([row[0][0] for row in docks], [height] * len(rows), Qt.Orientation.Vertical)
+        for row in docks:
+            width = max(area.width() // len(row), 1)
+            area.resizeDocks([group[0] for group in row], [width] * len(row), Qt.Orientation.Horizontal)
+
+    def keep_tabs_whole(self) -> None:
+        """Let no name of a tab end in dots: those for which there is no room are scrolled to."""
+        for bar in self.area.findChildren(QTabBar):
+            bar.setElideMode(Qt.TextElideMode.ElideNone)
+            bar.setUsesScrollButtons(True)
 
     def tool_button(self, parent: QWidget, text: str, icon_name: str, tip: str) -> QToolButton:
         """A button for the strip of tools, icon and words; it is one of `tool_buttons` then."""
