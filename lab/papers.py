@@ -157,6 +157,8 @@ _BUILT_IN = (
         2015,
         "ICML",
         "1502.03492",
+        method="engines.reversible_learning.config:METHOD",
+        panel="lab.panels.reversible_learning:ReversibleLearningPanel",
     ),
     Paper(
         "draw",

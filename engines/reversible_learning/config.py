@@ -246,7 +246,7 @@ class ReversibleLearningSettings(Settings):
         0.3,
         label="Lowest step size",
         effect="rebuild",
-        group="Sweep",
+        group="Experiment",
         minimum=1e-4,
         maximum=1e3,
         scale="log",
@@ -257,7 +257,7 @@ class ReversibleLearningSettings(Settings):
         30.0,
         label="Highest step size",
         effect="rebuild",
-        group="Sweep",
+        group="Experiment",
         minimum=1e-4,
         maximum=1e3,
         scale="log",
@@ -348,15 +348,20 @@ class RaceSchedule(Action):
         Counted from 0; the other layers keep what they have learned. None draws for all.
     """
 
-    is_noted: ClassVar[bool] = False
-
     alphas: tuple[float, ...]
     layer: int | None = None
 
 
 @dataclass(frozen=True)
+class TrySchedule(RaceSchedule):
+    """As `RaceSchedule`, while the hand is still drawing: a drag would leave hundreds of marks."""
+
+    is_noted: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class SetSchedule(Action):
-    """As `RaceSchedule`, and training of the hyperparameters goes on from the drawn schedule."""
+    """Training of the hyperparameters goes on from a drawn schedule, given as in `RaceSchedule`."""
 
     alphas: tuple[float, ...]
     layer: int | None = None
@@ -368,8 +373,23 @@ class ForgetSchedule(Action):
 
 
 @dataclass(frozen=True)
+class ChooseLayer(Action):
+    """Show the schedule of one layer where one draws, and nothing drawn on it.
+
+    Attributes
+    ----------
+    layer : int or None
+        Counted from 0; None is the mean over all.
+    """
+
+    is_noted: ClassVar[bool] = False
+
+    layer: int | None = None
+
+
+@dataclass(frozen=True)
 class GiveHand(Question):
-    """Tell what the hand has drawn: it comes back with a keyframe."""
+    """Tell what the hand has drawn, and for which layer: it comes back with a keyframe."""
 
 
 # --- what it offers  ----------
@@ -387,7 +407,7 @@ _SCHEDULES = {
     "init_scale": 0.05,
     "objective": "training",
     "meta_step": 0.04,
-    "steps": 200,
+    "steps": 60,
 }
 
 _LOGISTIC = {"hidden": "", "alpha": 1.0, "gamma": 0.9, "init_scale": 0.0183, "objective": "validation"}
@@ -397,7 +417,8 @@ PRESETS = (
         "schedules",
         "Schedules on digits, demo",
         "Step sizes and momenta of each layer and iteration, and initial scales, on digits of 8×8. The method is the "
-        "paper's; data and sizes are smaller: 64-32-32-10, 80 iterations of 100 examples.",
+        "paper's; data and sizes are smaller: 64-32-32-10, 80 iterations of 100 examples. It ends before training becomes "
+        "chaotic, which it does after some 80 meta-iterations.",
         _SCHEDULES,
     ),
     Preset(
@@ -422,7 +443,7 @@ PRESETS = (
         "Initial scales",
         "Only the scale of each layer's initial weights is learned, on digits of 8×8; the paper learns them along with its "
         "schedules. Beside them stands 1/√N.",
-        {**_SCHEDULES, "experiment": "scales", "init_scale": 0.02, "meta_step": 0.05},
+        {**_SCHEDULES, "experiment": "scales", "init_scale": 0.02, "meta_step": 0.05, "steps": 200},
     ),
     Preset(
         "learned-data",
@@ -549,7 +570,7 @@ VIEWS = (
         "schedule",
         "Schedules",
         "Step size and momentum of each layer's weights over the inner iterations (the paper's figure 2), scrubbed by "
-        "meta-iteration. Past ones stand at the values they had.",
+        "meta-iteration: thin as they are, thick as moving means.",
         "fast",
     ),
     FigureSpec(
@@ -589,8 +610,9 @@ VIEWS = (
     FigureSpec(
         "film",
         "Film runs backwards",
-        "One training out and back: its loss, some of its weights, and how far they are from where they were at the same "
-        "moment on the way out. In exact integers it comes home to the very bits; in floats it misses.",
+        "One training out and back: its loss, the information buffer, some of its weights, and all bits of a few of them; "
+        "those that are not what they were at the same moment on the way out are in vermilion. In exact integers it comes "
+        "home to the very bits; in floats it misses.",
     ),
     FigureSpec(
         "reversal",
@@ -664,7 +686,7 @@ METHOD = Method(
     presets=PRESETS,
     views=VIEWS,
     headline="meta_loss_nats",
-    headline_label="Loss after training (nats)",
+    headline_label="Final loss (nats)",
     maximise=False,
     watched="meta_loss_nats",
     learning_rate="meta_step",

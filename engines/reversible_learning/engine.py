@@ -23,6 +23,7 @@ from engines.reversible_learning.chaos import Sweep
 from engines.reversible_learning.config import (
     METHOD,
     WITH_STEPS,
+    ChooseLayer,
     ForgetSchedule,
     GiveHand,
     RaceSchedule,
@@ -42,7 +43,7 @@ from engines.reversible_learning.problems import (
     Problem,
     Toy,
 )
-from engines.reversible_learning.rehearsal import Race, Rehearsal, race, rehearse
+from engines.reversible_learning.rehearsal import Lane, Race, Rehearsal, race, rehearse
 from engines.reversible_learning.reversal import Hypergradient, Training, hypergradient, train
 
 TAPE_BITS = 32
@@ -51,8 +52,8 @@ TAPE_BITS = 32
 MEMORY = 0.9
 """Of the running mean of hypergradients."""
 
-HIGHEST = 1e300
-"""Stands for lengths that are not finite."""
+HIGHEST, HIGHEST_DRAWN = 1e300, 1e30
+"""Stands for lengths that are not finite; and the largest derivative that is remembered to be drawn."""
 
 SUMMARY_STARTS, TASK_STARTS = 5, 3
 """Trainings that a summary takes, of one network and of each kind of sharing."""
@@ -125,6 +126,9 @@ class ReversibleLearningEngine(Engine):
         self.newest: dict[str, Tensor] = {}
         self.mean: dict[str, Tensor] = {}
         self.drawn: RaceSchedule | None = None
+        self.layer: int | None = None
+        """Whose schedule is shown where one draws; None is the mean over all."""
+        self._lanes: tuple[object, dict[str, Lane]] | None = None  # of the race, but for the drawn one
         self._rehearsed: tuple[object, Rehearsal] | None = None
         self._raced: tuple[object, Race] | None = None
 
@@ -206,7 +210,7 @@ class ReversibleLearningEngine(Engine):
         norm = math.sqrt(sum(float(by[name].square().sum()) for name in self.hypers.learned))
         missed = config.exact and not (scalars["wrong_bits"] == 0 and training.momentum.is_home())
         skipped = missed or not norm <= config.stop_above
-        self._remember(training, by, path)
+        self._remember(training, by, path, is_trusted=not skipped)
         if not skipped:
             self.optimizer.step(by, config.meta_step)
         self.meta += 1
@@ -240,7 +244,18 @@ class ReversibleLearningEngine(Engine):
         scalars["wrong_bits"] = float(wrong_bits(training.momentum.bits_of(), training.began))
         return scalars, found
 
-    def _remember(self, training: Training, by: Mapping[str, Tensor], path: list[list[float]]) -> None:
+    def _remember(
+        self, training: Training, by: Mapping[str, Tensor], path: list[list[float]], *, is_trusted: bool
+    ) -> None:
+        for name in ("log_alpha", "logit_gamma"):
+            now = by[name]
+            if not bool(torch.isfinite(now).all()):
+                continue
+            self.newest[name] = now
+            # One that exploded would be seen in the mean for hundreds of meta-iterations.
+            if is_trusted or name not in self.mean:
+                before = self.mean.get(name, now)
+                self.mean[name] = MEMORY * before + (1 - MEMORY) * now
         values = self.hypers.values
         chosen = torch.from_numpy(places(self.config.inner_steps)).to(self.device)
         record: dict[str, Tensor] = {
@@ -249,17 +264,15 @@ class ReversibleLearningEngine(Engine):
         record["log_alpha"] = values["log_alpha"][chosen]
         record["gamma"] = torch.sigmoid(values["logit_gamma"][chosen])
         record["log_scale"] = values["log_scale"]
+        for name in ("log_alpha", "logit_gamma"):
+            if name in self.newest:
+                record[f"by_{name}"] = self.newest[name][chosen].clamp(-HIGHEST_DRAWN, HIGHEST_DRAWN)
+                record[f"mean_{name}"] = self.mean[name][chosen].clamp(-HIGHEST_DRAWN, HIGHEST_DRAWN)
         plain = {name: value.cpu().numpy() for name, value in record.items()}
         plain["curve"] = averaged(training.losses.cpu().numpy())
         if path:
             plain["path"] = np.array(path)
         self.history.add(self.meta, plain)
-        for name in ("log_alpha", "logit_gamma"):
-            now = by[name]
-            if not bool(torch.isfinite(now).all()):
-                continue
-            self.newest[name] = now
-            self.mean[name] = now if name not in self.mean else MEMORY * self.mean[name] + (1 - MEMORY) * now
 
     def _sweep_on(self) -> dict[str, float]:
         log_alpha = self.sweep.next()
@@ -299,10 +312,10 @@ class ReversibleLearningEngine(Engine):
         RaceSchedule
             ``losses``: the meta-objective at the end by lane, "first", "learned" and "drawn"; ``alphas`` (T,): the drawn
             schedule; ``bend`` (T,): derivative by its logarithm.
-        SetSchedule, ForgetSchedule
+        SetSchedule, ForgetSchedule, ChooseLayer
             None.
         GiveHand
-            ``alphas`` and ``layer``; None where nothing is drawn.
+            ``alphas``, None where nothing is drawn; and ``layer``.
         """
         match action:
             case RaceSchedule() | SetSchedule():
@@ -311,12 +324,13 @@ class ReversibleLearningEngine(Engine):
                     tied = self.hypers.values["log_alpha"].shape[1]
                     self.hypers.values["log_alpha"] = log_alpha[:, :tied].clone()
                     return None
-                before = self.drawn
+                before = self.drawn, self.layer
                 self.drawn = RaceSchedule(tuple(float(a) for a in action.alphas), action.layer)
+                self.layer = action.layer
                 try:
                     found = self.race()
                 except StepError as error:
-                    self.drawn = before
+                    self.drawn, self.layer = before
                     raise InputError(
                         "Training diverges with this schedule and leaves the range of the exact integers: draw lower step "
                         "sizes."
@@ -330,9 +344,12 @@ class ReversibleLearningEngine(Engine):
             case ForgetSchedule():
                 self.drawn = None
                 return None
+            case ChooseLayer():
+                self._schedule_of((1.0,), action.layer)
+                self.drawn, self.layer = None, action.layer
+                return None
             case GiveHand():
-                drawn = self.drawn
-                return {"alphas": drawn and drawn.alphas, "layer": drawn and drawn.layer}
+                return {"alphas": self.drawn and self.drawn.alphas, "layer": self.layer}
             case _:
                 return super().act(action)
 
@@ -378,7 +395,8 @@ class ReversibleLearningEngine(Engine):
         StepError
             One of them diverges.
         """
-        key = (self.meta, self.drawn, self.config, self.hypers.values["log_alpha"])
+        now = (self.meta, self.config, self.hypers.values["log_alpha"])
+        key = (self.drawn, *now)
         if self._raced is None or not _is_same(self._raced[0], key):
             schedules = {
                 "first": self._constant(math.log(self.config.alpha)),
@@ -387,8 +405,12 @@ class ReversibleLearningEngine(Engine):
             if self.drawn is not None:
                 log_alpha = self._schedule_of(self.drawn.alphas, self.drawn.layer)
                 schedules["drawn"] = self.hypers.rates(log_alpha)
+            known = self._lanes[1] if self._lanes is not None and _is_same(self._lanes[0], now) else {}
             problem, start = self.problem(self.meta), self.start(self.meta)
-            self._raced = key, race(problem, start, schedules, self.config.exact)
+            found = race(problem, start, schedules, self.config.exact, known)
+            self._raced = key, found
+            # A drag asks for many races, of which only the drawn lane is another one.
+            self._lanes = now, {name: lane for name, lane in found.lanes.items() if name != "drawn"}
         return self._raced[1]
 
     # --- pictures  ----------
@@ -564,6 +586,7 @@ class ReversibleLearningEngine(Engine):
             "drawn": None
             if self.drawn is None
             else {"alphas": list(self.drawn.alphas), "layer": self.drawn.layer},
+            "layer": self.layer,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -576,7 +599,8 @@ class ReversibleLearningEngine(Engine):
         self.mean = {name: value.to(self.device) for name, value in state["mean"].items()}
         drawn = state["drawn"]
         self.drawn = None if drawn is None else RaceSchedule(tuple(drawn["alphas"]), drawn["layer"])
-        self._rehearsed = self._raced = None
+        self.layer = state["layer"]
+        self._rehearsed = self._raced = self._lanes = None
 
 
 def _is_same(first: object, second: object) -> bool:

@@ -11,6 +11,7 @@ from engines.errors import StepError
 from engines.figures import (
     HIDDEN,
     Axis,
+    Dash,
     Figure,
     Film,
     Heatmap,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 TAPE_BITS = 32
 
+NOTE_ROOM = 1.2
+"""Height of the picture of bits over that of the bits."""
+
 ARROWS = 24
 """Arrows on a drawn schedule at most; the longest takes so much of the axis:"""
 ARROW_SHARE = 0.2
@@ -46,6 +50,12 @@ TOY_Y, TOY_X = (-1.5, 2.4), (-0.5, 4.5)
 """What is shown of the toy's surface."""
 
 BLANK = np.zeros(0)
+
+SMOOTHING = 0.1
+"""Part of a schedule over which its thick line is the mean."""
+
+CLEARLY = 0.005
+"""Part of a schedule by which one layer's steps must lie before those of all others, or after, to be called first or last."""
 
 
 def figures(engine: ReversibleLearningEngine, wanted: Collection[str]) -> dict[str, Figure]:
@@ -88,8 +98,9 @@ def _weights(engine: ReversibleLearningEngine, columns: int) -> list[tuple[int, 
     groups = engine.hypers.groups
     if columns == 1 and len(groups) > 1:
         return [(0, "all layers")]
+    last, top = groups[-1].layer, ", top"
     return [
-        (i, "both weights" if g.kind == "point" else f"layer {g.layer + 1}")
+        (i, "both weights" if g.kind == "point" else f"layer {g.layer + 1}" + top * (g.layer == last > 0))
         for i, g in enumerate(groups)
         if g.kind != "biases"
     ]
@@ -98,7 +109,8 @@ def _weights(engine: ReversibleLearningEngine, columns: int) -> list[tuple[int, 
 def _over_metas(
     engine: ReversibleLearningEngine, frames: list[Plot] | list[Panels], title: str, caption: str
 ) -> Film:
-    metas = np.array(engine.history.metas, dtype=float)
+    # Counted from 1, as the notes in the pictures do.
+    metas = np.array(engine.history.metas, dtype=float) + 1
     return Film(tuple(frames), metas, Axis("meta-iteration"), title, caption, start=len(frames) - 1)
 
 
@@ -109,6 +121,31 @@ def _iterations(engine: ReversibleLearningEngine) -> np.ndarray:
 # --- schedules  ----------
 
 
+def smoothed(values: np.ndarray, share: float = SMOOTHING) -> np.ndarray:
+    """Moving mean of curves (N, G) over a share of their length, shorter at the ends."""
+    half = int(share * len(values) / 2)
+    if half < 1:
+        return values
+    sums = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, 0)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return np.asarray((sums[high] - sums[low]) / (high - low).reshape(-1, *[1] * (values.ndim - 1)))
+
+
+def centre(x: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """When a layer moves: the mean iteration (G,), weighted by its step sizes (N, G)."""
+    return np.asarray((x[:, None] * alpha).sum(0) / alpha.sum(0))
+
+
+def _who_is_first(x: np.ndarray, alpha: np.ndarray, lines: list[tuple[int, str]]) -> str:
+    """Which layer has its step sizes earliest, else which one latest; empty where neither is clear."""
+    centres = centre(x, alpha[:, [column for column, _ in lines]].astype(float))
+    order = np.argsort(centres)
+    names = [lines[i][1].removesuffix(", top") for i in order]
+    gaps = np.diff(centres[order]) >= CLEARLY * (x[-1] - x[0])
+    return f", {names[0]} first" if gaps[0] else f", {names[-1]} last" if gaps[-1] else ""
+
+
 def _schedule(engine: ReversibleLearningEngine) -> Figure:
     records = engine.history.records
     if engine.config.experiment == "chaos":
@@ -117,35 +154,44 @@ def _schedule(engine: ReversibleLearningEngine) -> Figure:
         return _not_yet(engine, "schedule")
     x = _iterations(engine)
     lines = _weights(engine, records[-1]["log_alpha"].shape[1])
-    highest = max(float(np.exp(record["log_alpha"]).max()) for record in records)
+    shown = [column for column, _ in lines]
+    highest = max(float(np.exp(record["log_alpha"][:, shown]).max()) for record in records)
     first = records[0]
     frames = []
     for meta, record in zip(engine.history.metas, records, strict=True):
         plots = []
-        for name, title, begun, now, limits in (
+        for name, title, begun, now, smooth, limits in (
             (
                 "α",
                 "Step size",
                 np.exp(first["log_alpha"]),
                 np.exp(record["log_alpha"]),
+                np.exp(smoothed(record["log_alpha"])),
                 (0.0, 1.05 * highest),
             ),
-            ("γ", "Momentum", first["gamma"], record["gamma"], (0.0, 1.0)),
+            ("γ", "Momentum", first["gamma"], record["gamma"], smoothed(record["gamma"]), (0.0, 1.0)),
         ):
             marks: list[Mark] = [
                 Lines(x, begun[:, lines[0][0]].copy(), label="first", role="past", dash="dash")
             ]
             marks += [
-                Lines(x, now[:, column].copy(), label=label, role=_role(i), points=len(x) <= 60)
+                Lines(x, now[:, column].copy(), role=_role(i), width=1.0, opacity=0.35)
+                for i, (column, _) in enumerate(lines)
+            ]
+            marks += [
+                Lines(x, smooth[:, column].copy(), label=label, role=_role(i), width=2.25)
                 for i, (column, label) in enumerate(lines)
             ]
+            note = f"meta-iteration {meta + 1}"
+            if name == "α" and len(lines) > 1:
+                note += _who_is_first(x, now, lines)
             plots.append(
                 Plot(
                     tuple(marks),
                     Axis("inner iteration"),
                     Axis(f"{title.lower()} {name}", limits=limits),
                     title,
-                    note=f"meta-iteration {meta + 1}",
+                    note=note if name == "α" else "",
                     legend=name == "α",
                 )
             )
@@ -154,7 +200,8 @@ def _schedule(engine: ReversibleLearningEngine) -> Figure:
         engine,
         frames,
         "Schedules",
-        "Learned step sizes and momenta of each layer's weights over the inner iterations.",
+        "Learned step sizes and momenta of each layer's weights over the inner iterations, thin as they are and thick as "
+        "moving means. First is the layer whose step sizes lie clearly earliest, by their mean iteration.",
     )
 
 
@@ -164,27 +211,35 @@ def _curves(engine: ReversibleLearningEngine) -> Figure:
         return _elsewhere(engine, "curves", "schedules")
     if not records:
         return _not_yet(engine, "curves")
-    chosen = places(len(records), CURVES)
-    marks: list[Mark] = []
-    for rank, index in enumerate(chosen):
-        curve = records[index]["curve"]
-        age = 1.0 if len(chosen) == 1 else rank / (len(chosen) - 1)
-        newest = rank == len(chosen) - 1
-        x = np.linspace(1, engine.config.inner_steps, len(curve))
-        marks.append(
+    faded = places(len(records), CURVES)
+    axes = [np.linspace(1, engine.config.inner_steps, len(record["curve"])) for record in records]
+    curves = [record["curve"].astype(float) for record in records]
+    frames = []
+    for now, meta in enumerate(metas):
+        marks: list[Mark] = [
             Lines(
-                x,
-                curve.copy(),
-                label=f"meta-iteration {metas[index] + 1}" if newest or rank == 0 else "",
-                role="model" if newest else "past",
-                width=2.0 if newest else 1.25,
-                opacity=FAINTEST + (1 - FAINTEST) * age,
+                axes[index] if index < now else BLANK,
+                curves[index] if index < now else BLANK,
+                role="past",
+                width=1.25,
+                opacity=FAINTEST + (1 - FAINTEST) * rank / len(faded),
+            )
+            for rank, index in enumerate(faded)
+        ]
+        marks.append(Lines(axes[0], curves[0], label="first", role="data", dash="dash"))
+        marks.append(Lines(axes[now], curves[now], label="this one", role="model", width=2.25))
+        frames.append(
+            Plot(
+                tuple(marks),
+                Axis("inner iteration"),
+                Axis("loss of the batch", "nats"),
+                "Inner training",
+                note=f"meta-iteration {meta + 1}",
             )
         )
-    return Plot(
-        tuple(marks),
-        Axis("inner iteration"),
-        Axis("loss of the batch", "nats"),
+    return _over_metas(
+        engine,
+        frames,
         "Inner training",
         "Loss of each inner iteration's batch before its step; earlier meta-iterations are fainter.",
     )
@@ -193,39 +248,42 @@ def _curves(engine: ReversibleLearningEngine) -> Figure:
 def _hypergradient(engine: ReversibleLearningEngine) -> Figure:
     if engine.config.experiment == "chaos":
         return _elsewhere(engine, "hypergradient", "schedules")
-    if "log_alpha" not in engine.newest:
+    records = engine.history.records
+    if not records or "by_log_alpha" not in records[0]:
         return _not_yet(engine, "hypergradient")
-    index = places(engine.config.inner_steps)
-    x = index + 1.0
-    plots = []
-    for name, title, symbol in (
-        ("log_alpha", "Step size", "log α"),
-        ("logit_gamma", "Momentum", "logit γ"),
-    ):
-        newest, mean = (
-            (found[name].cpu().numpy()[index] if name in found else np.zeros((len(index), 1)))
-            for found in (engine.newest, engine.mean)
-        )
-        marks: list[Mark] = [Rule(0.0, role="neutral", dash="dot")]
-        for i, (column, label) in enumerate(_weights(engine, newest.shape[1])):
-            marks.append(Lines(x, newest[:, column].copy(), role=_role(i), opacity=0.3))
-            marks.append(Lines(x, mean[:, column].copy(), label=label, role=_role(i), width=2.0))
-        plots.append(
-            Plot(
-                tuple(marks),
-                Axis("inner iteration"),
-                Axis(f"∂ loss / ∂ {symbol}", "nats"),
-                title,
-                hint="below 0: more of it lowers the loss" if name == "log_alpha" else "",
-                legend=name == "log_alpha",
+    x = _iterations(engine)
+    frames = []
+    for meta, record in zip(engine.history.metas, records, strict=True):
+        plots = []
+        for name, title, symbol in (
+            ("log_alpha", "Step size", "log α"),
+            ("logit_gamma", "Momentum", "logit γ"),
+        ):
+            newest, mean = (record[f"{kind}_{name}"].astype(float) for kind in ("by", "mean"))
+            lines = _weights(engine, newest.shape[1])
+            shown = [column for column, _ in lines]
+            reach = 1.05 * max(float(np.abs(found[:, shown]).max()) for found in (newest, mean)) + 1e-12
+            marks: list[Mark] = [Rule(0.0, role="neutral", dash="dot")]
+            for i, (column, label) in enumerate(lines):
+                marks.append(Lines(x, newest[:, column].copy(), role=_role(i), opacity=0.3))
+                marks.append(Lines(x, mean[:, column].copy(), label=label, role=_role(i), width=2.0))
+            plots.append(
+                Plot(
+                    tuple(marks),
+                    Axis("inner iteration"),
+                    Axis(f"∂ loss / ∂ {symbol}", "nats", limits=(-reach, reach)),
+                    title,
+                    note=f"meta-iteration {meta + 1}; below 0: raise it" if name == "log_alpha" else "",
+                    legend=name == "log_alpha",
+                )
             )
-        )
-    return Panels(
-        tuple(plots),
-        1,
-        title="Hypergradient",
-        caption="Derivative of the meta-objective by each step size and momentum: newest (faint) and running mean.",
-        share_axes=False,
+        frames.append(Panels(tuple(plots), 1, share_axes=False))
+    return _over_metas(
+        engine,
+        frames,
+        "Hypergradient",
+        "Derivative of the meta-objective by each step size and momentum: of one meta-iteration (faint) and running mean. "
+        "Below 0 more of it lowers the loss.",
     )
 
 
@@ -236,30 +294,50 @@ def _race(engine: ReversibleLearningEngine) -> Figure:
         found = engine.race()
     except StepError as error:
         return _note(engine, "race", str(error))
-    layer = engine.drawn.layer if engine.drawn is not None else None
-    groups = engine.hypers.groups
+    layer, groups = engine.layer, engine.hypers.groups
     columns = [i for i, g in enumerate(groups) if layer is None or g.layer == layer]
+    weights = [i for i in columns if groups[i].kind != "biases"]
     x = np.arange(1, engine.config.inner_steps + 1, dtype=float)
     roles = {"first": ("past", "first"), "learned": ("model", "learned"), "drawn": ("hand", "yours")}
     lines: list[Mark] = []
     ran: list[Mark] = []
+    # Where all layers are meant their mean is drawn, and drawn upon; each of them is thin.
+    schedules = {name: lane.log_alpha[:, weights].mean(1) for name, lane in found.lanes.items()}
+    if len(weights) > 1:
+        each = found.lanes["learned"].log_alpha
+        lines += [
+            Lines(x, each[:, i].copy(), role=_role(number), width=1.0, opacity=0.45)
+            for number, i in enumerate(weights)
+        ]
     for name, lane in found.lanes.items():
         role, label = roles[name]
-        lines.append(Lines(x, lane.log_alpha[:, columns[0]].copy(), label=label, role=role))
+        dash: Dash = "dash" if name == "first" else "solid"
+        lines.append(Lines(x, schedules[name], label=label, role=role, width=2.0, dash=dash))
         last = float(lane.losses[-1])
         ran.append(
-            Lines(lane.steps.astype(float), lane.losses.copy(), label=f"{label}: {last:.3g}", role=role)
+            Lines(
+                lane.steps.astype(float),
+                lane.losses.copy(),
+                label=f"{label} {last:.3g}",
+                role=role,
+                width=2.0,
+                dash=dash,
+            )
         )
-    bent = list(found.lanes.values())[-1].log_alpha[:, columns[0]]
+    bent = schedules["drawn" if engine.drawn is not None else "learned"]
     at = places(len(x), ARROWS)
     slope = found.bend[:, columns].sum(1)[at]
-    levels = np.concatenate([lane.log_alpha[:, columns[0]] for lane in found.lanes.values()])
+    levels = np.concatenate(list(schedules.values()))
     low, high = float(levels.min()) - 1.0, float(levels.max()) + 1.0
     longest = float(np.abs(slope).max())
     length = -slope / longest * ARROW_SHARE * (high - low) if longest > 0 else np.zeros(len(at))
     role = roles["drawn" if engine.drawn is not None else "learned"][0]
     lines.append(VectorField(x[at], bent[at].copy(), np.zeros(len(at)), length, role=role))
-    which = "all layers" if layer is None else f"layer {layer + 1}"
+    which = "layers are tied" if engine.hypers.values["log_alpha"].shape[1] == 1 else "all layers, mean"
+    if layer is not None:
+        which = f"layer {layer + 1}"
+    elif len(weights) == 1:
+        which = ""
     return Panels(
         (
             Plot(
@@ -267,9 +345,9 @@ def _race(engine: ReversibleLearningEngine) -> Figure:
                 Axis("inner iteration"),
                 Axis("log α", limits=(low, high)),
                 "Schedules",
+                note=which,
                 legend=False,
-                note="" if engine.drawn is None else f"yours: {which}",
-                hint="Draw a schedule; arrows show where the hypergradient would take it.",
+                hint="draw here",
             ),
             Plot(
                 tuple(ran),
@@ -279,9 +357,9 @@ def _race(engine: ReversibleLearningEngine) -> Figure:
             ),
         ),
         2,
-        column_titles=("Schedules", "Race"),
         title="Draw a schedule",
-        caption="Schedules of step sizes, the way the hypergradient would bend the last of them, and the race.",
+        caption="Schedules of step sizes, the way the hypergradient would bend the last of them, and the race: loss at the "
+        "end in the legend.",
         share_axes=False,
     )
 
@@ -324,6 +402,13 @@ def _grid(images: np.ndarray, columns: int, title: str, note: str, labels: tuple
     return Plot((grid,), HIDDEN, HIDDEN, title, equal=True, y_down=True, legend=False, note=note)
 
 
+def _class_labels(names: tuple[str, ...], columns: int) -> tuple[str, ...]:
+    """What stands above the columns of a picture for each class; long names are left to the caption."""
+    if max(len(name) for name in names) > 2:
+        return ()
+    return tuple(" · ".join(names[column::columns]) for column in range(columns))
+
+
 def _signed(values: np.ndarray, reach: float) -> np.ndarray:
     """Numbers of any sign as greys: 0 is middle grey, and white is ``reach``."""
     return np.clip(0.5 + 0.5 * values / max(reach, 1e-12), 0.0, 1.0).astype(np.float32)
@@ -337,14 +422,16 @@ def _learned(engine: ReversibleLearningEngine) -> Figure:
         return _not_yet(engine, "learned")
     assert engine.material is not None
     names = engine.material.class_names
+    columns = -(-len(names) // 2)
     # One scale for all frames, so that the pictures are seen to emerge.
     reach = max(float(np.abs(record["data"]).max()) for record in history.records)
     frames = [
         _grid(
             _signed(record["data"].reshape(-1, *_picture(engine)), reach),
-            -(-len(names) // 2),
+            columns,
             "Learned training set",
             f"meta-iteration {meta + 1}",
+            _class_labels(names, columns),
         )
         for meta, record in zip(history.metas, history.records, strict=True)
     ]
@@ -373,6 +460,7 @@ def _penalties(engine: ReversibleLearningEngine) -> Figure:
             -(-units // 2),
             "Maps of penalties",
             f"meta-iteration {meta + 1}",
+            _class_labels(engine.material.class_names, -(-units // 2)),
         )
         for meta, m in zip(history.metas, every, strict=True)
     ]
@@ -381,6 +469,13 @@ def _penalties(engine: ReversibleLearningEngine) -> Figure:
         "log scale."
     )
     return _over_metas(engine, frames, "Maps of penalties", caption)
+
+
+def _short(name: str, most: int = 12) -> str:
+    """A task's name that fits beside a row."""
+    name, turned, _ = name.replace("_", " ").partition(", turned")
+    cut = name if len(name) <= most else name[: most - 1].rstrip() + "…"
+    return cut + ", 90°" * bool(turned)
 
 
 def correlation(matrix: np.ndarray) -> np.ndarray:
@@ -399,6 +494,8 @@ def _sharing(engine: ReversibleLearningEngine) -> Figure:
     assert engine.tasks is not None
     count = len(engine.tasks.pool)
     ticks = tuple((k + 0.5, str(k + 1)) for k in range(count))
+    rows = tuple((k + 0.5, f"{_short(name)}  {k + 1}") for k, name in enumerate(engine.tasks.names))
+    span = 0.0, float(count)
     names = "; ".join(f"{k + 1}: {name}" for k, name in enumerate(engine.tasks.names))
     frames = []
     for meta, record in zip(history.metas, history.records, strict=True):
@@ -407,14 +504,14 @@ def _sharing(engine: ReversibleLearningEngine) -> Figure:
                 (
                     Heatmap(
                         correlation(matrix.astype(float)),
-                        (0.0, float(count), 0.0, float(count)),
+                        (*span, *span),
                         (-1.0, 1.0),
                         "diverging",
                         "correlation" if layer == len(record["sharing"]) - 1 else "",
                     ),
                 ),
-                Axis("task", ticks=ticks),
-                Axis("task", ticks=ticks),
+                Axis("task", limits=span, ticks=ticks),
+                Axis("task", limits=span, ticks=rows),
                 f"Layer {layer + 1}",
                 equal=True,
                 legend=False,
@@ -445,16 +542,14 @@ def _toy(engine: ReversibleLearningEngine) -> Figure:
     chosen = places(len(history.records), CURVES)
     for rank, index in enumerate(chosen):
         path = history.records[index]["path"].astype(float)
-        newest = rank == len(chosen) - 1
-        opacity = 1.0 if newest else FAINTEST + (1 - FAINTEST) * rank / len(chosen)
-        role = "model" if newest else "past"
-        label = f"meta-iteration {history.metas[index] + 1}" if newest or rank == 0 else ""
-        marks.append(
-            Lines(
-                path[:, 1].copy(), path[:, 0].copy(), label=label, role=role, opacity=opacity, points=newest
-            )
-        )
-        marks.append(Scatter(path[-1:, 1].copy(), path[-1:, 0].copy(), size=8.0, role=role, opacity=opacity))
+        newest, begun = rank == len(chosen) - 1, rank == 0
+        opacity = 1.0 if newest or begun else FAINTEST + (1 - FAINTEST) * rank / len(chosen)
+        role = "model" if newest else "data" if begun else "past"
+        dash: Dash = "dash" if begun and not newest else "solid"
+        label = f"meta-iteration {history.metas[index] + 1}" if newest or begun else ""
+        x, y = path[:, 1].copy(), path[:, 0].copy()
+        marks.append(Lines(x, y, label=label, role=role, opacity=opacity, points=newest, dash=dash))
+        marks.append(Scatter(x[-1:].copy(), y[-1:].copy(), size=8.0, role=role, opacity=opacity))
     marks.append(
         Scatter(
             np.array(Toy.START[1:]),
@@ -510,7 +605,7 @@ def _chaos(engine: ReversibleLearningEngine) -> Figure:
         )
     return Panels(
         tuple(plots),
-        1,
+        2,
         title="Chaos",
         caption="Loss after training and its derivative over the logarithm of the step size; both are cut to fit.",
     )
@@ -535,12 +630,16 @@ def _film(engine: ReversibleLearningEngine) -> Figure:
     x = np.arange(1, len(curve) + 1, dtype=float)
     span = (0.0, float(curve.max()) * 1.05 + 1e-9)
     moments = [(i, False) for i in range(len(steps))] + [(i, True) for i in range(len(steps) - 2, -1, -1)]
+    times = np.array([float(2 * total - steps[i] if is_back else steps[i]) for i, is_back in moments])
+    # What the buffer really held, out and back; in floats nothing is held.
+    held = np.array(
+        [(way.held_back if back else way.held)[i] for way in (found.exact,) for i, back in moments]
+    )
     reach = float(np.abs(found.exact.shown_out).max())
     frames = []
-    for index, is_back in moments:
+    for moment, (index, is_back) in enumerate(moments):
         done = int(steps[index])
         on = min(max(done, 1), len(curve)) - 1
-        word = f"{done} of {total} iterations" + (", going back" if is_back else "")
         loss = Plot(
             (
                 Lines(x, curve.copy(), role="past"),
@@ -550,23 +649,60 @@ def _film(engine: ReversibleLearningEngine) -> Figure:
             Axis("loss", "nats", limits=span),
             "Loss",
             legend=False,
-            note=word,
+            note=f"{'back to' if is_back else 'on to'} {done} of {total}",
         )
-        plots = [loss]
-        for title, way in (("Exact integers", found.exact), ("Floats", found.floats)):
+        buffer = Plot(
+            (
+                Lines(times, held, role="past"),
+                Scatter(times[moment : moment + 1], held[moment : moment + 1].copy(), size=9.0, role="model"),
+            ),
+            Axis("iteration, out and back", limits=(0.0, 2.0 * total + 1)),
+            Axis("bits per weight", limits=(0.0, float(held.max()) * 1.1 + 1e-9)),
+            "Buffer, integers",
+            legend=False,
+            note=f"1/{TAPE_BITS * done / held[moment]:.0f} of a tape" if held[moment] > 0 else "empty",
+        )
+        top, below = [loss], [buffer]
+        for title, way in (("integers", found.exact), ("floats", found.floats)):
             values = way.shown_back[index] if is_back else way.shown_out[index]
-            true = way.shown_out[index]
-            note = ""
+            top.append(_weights_plot(engine, values, way.shown_out[index], reach, f"Weights, {title}"))
+            bits = way.bits_back[index] if is_back else way.bits_out[index]
+            note = "on the way out"
             if is_back:
                 note = f"{way.wrong[index]:.0f} % of bits wrong" if way.wrong[index] else "every bit is right"
-            plots.append(_weights_plot(engine, values, true, reach, title, note))
-        frames.append(Panels(tuple(plots), 3, column_titles=tuple(p.title for p in plots), share_axes=False))
-    times = np.array([float(2 * total - steps[i] if is_back else steps[i]) for i, is_back in moments])
+            below.append(_bits_plot(bits, way.bits_out[index], f"Bits, {title}", note))
+        frames.append(Panels((*top, *below), 3, share_axes=False))
     caption = (
-        "Training out and back again. The weights are those of the first layer's first units, grey is 0; in exact integers "
-        "they come back to the bits they had, in floats they miss."
+        "Training out and back again. The weights are those of the first layer's first units, grey is 0; below are the 64 "
+        "bits of some of them, and in vermilion those that are not what they were at this moment on the way out. In exact "
+        "integers they come back to the bits they had, in floats they miss. The buffer holds what integers would lose, far "
+        "less than a tape of 32 bits for each weight and step."
     )
-    return Film(tuple(frames), times, Axis("iteration, out and back"), "Film runs backwards", caption)
+    axis, last = Axis("iteration, out and back"), len(frames) - 1
+    # As a still it shows who came home.
+    return Film(tuple(frames), times, axis, "Film runs backwards", caption, start=last)
+
+
+def _bits_plot(bits: np.ndarray, true: np.ndarray, title: str, note: str) -> Plot:
+    """Bits of weights (B,), the highest on the left; wrong ones stand out."""
+    shifts = np.arange(63, -1, -1, dtype=np.uint64)
+
+    def plane(words: np.ndarray) -> np.ndarray:
+        return ((words[::-1, None] >> shifts) & np.uint64(1)).astype(np.float32)
+
+    extent = (0.0, 64.0, 0.0, float(len(bits)))
+    return Plot(
+        (
+            Heatmap(plane(bits), extent, (0.0, 1.6), "role", role="neutral"),
+            Heatmap(plane(bits ^ true), extent, (0.0, 1.0), "role", role="warning"),
+        ),
+        Axis("bit, highest first", limits=extent[:2], ticks=((0.5, "64"), (32.5, "32"), (63.5, "1"))),
+        # On a page the note stands within the axes.
+        Axis("weight", limits=(0.0, NOTE_ROOM * len(bits)), ticks=()),
+        title,
+        legend=False,
+        note=note,
+    )
 
 
 def _weights_plot(
@@ -575,7 +711,6 @@ def _weights_plot(
     true: np.ndarray,
     reach: float,
     title: str,
-    note: str,
 ) -> Plot:
     if engine.config.experiment == "toy":
         x, y = np.clip(values[1:], *TOY_X), np.clip(values[:1], *TOY_Y)
@@ -587,11 +722,10 @@ def _weights_plot(
             Axis("weight 2", limits=TOY_X),
             Axis("weight 1", limits=TOY_Y),
             title,
-            legend=title == "Floats",
-            note=note,
+            legend=title.endswith("floats"),
         )
     images = _signed(values.reshape(-1, *_picture(engine)), reach)
-    return _grid(images, -(-len(images) // 2), title, note)
+    return _grid(images, -(-len(images) // 2), title, "")
 
 
 def _reversal(engine: ReversibleLearningEngine) -> Figure:
@@ -602,53 +736,59 @@ def _reversal(engine: ReversibleLearningEngine) -> Figure:
     total = float(steps[-1])
     back = total - steps[::-1]
     tiny = 1e-17
+    # What it comes to stands in the legend: a note would be over it in a narrow view.
     wrong = Plot(
         (
-            Lines(back, found.floats.wrong[::-1].copy(), label="floats", role="warning"),
-            Lines(back, found.exact.wrong[::-1].copy(), label="exact integers", role="model", width=2.5),
-        ),
-        Axis("steps back"),
-        Axis("wrong bits", "%", limits=(-2.0, 60.0)),
-        "Wrong bits",
-        note=f"at the start: {found.exact.wrong[0]:.0f} % and {found.floats.wrong[0]:.0f} %",
-    )
-    error = Plot(
-        (
-            Lines(back, np.maximum(found.floats.error[::-1], tiny), label="floats", role="warning"),
             Lines(
                 back,
-                np.maximum(found.exact.error[::-1], tiny),
-                label="exact integers",
+                found.floats.wrong[::-1].copy(),
+                label=f"floats {found.floats.wrong[0]:.0f} %",
+                role="warning",
+            ),
+            Lines(
+                back,
+                found.exact.wrong[::-1].copy(),
+                label=f"integers {found.exact.wrong[0]:.0f} %",
                 role="model",
                 width=2.5,
             ),
         ),
         Axis("steps back"),
+        Axis("wrong bits", "%", limits=(-2.0, 60.0)),
+        "Wrong bits",
+    )
+    error = Plot(
+        (
+            Lines(back, np.maximum(found.floats.error[::-1], tiny), label="floats", role="warning"),
+            Lines(back, np.maximum(found.exact.error[::-1], tiny), label="integers", role="model", width=2.5),
+        ),
+        Axis("steps back"),
         Axis("largest error", scale="log"),
         "Error",
         legend=False,
-        note="0 is drawn at 1e-17",
     )
-    tape = TAPE_BITS * steps
+    tape, buffer = TAPE_BITS * steps, found.exact.held
     held = Plot(
         (
-            Lines(steps, np.maximum(tape, 1e-2), label="tape of 32 bits", role="past"),
+            Lines(steps, np.maximum(tape, 1e-2), label="tape", role="past"),
             Lines(
-                steps, np.maximum(found.exact.held, 1e-2), label="information buffer", role="model", width=2.5
+                steps,
+                np.maximum(buffer, 1e-2),
+                label=f"buffer 1/{tape[-1] / buffer[-1]:.0f}" if buffer[-1] > 0 else "buffer",
+                role="model",
+                width=2.5,
             ),
         ),
         Axis("steps out"),
         Axis("bits per weight", scale="log"),
         "Memory",
-        note=f"1/{tape[-1] / max(found.exact.held[-1], 1e-9):.0f} of the tape"
-        if found.exact.held[-1] > 0
-        else "nothing needs to be held",
     )
     return Panels(
         (wrong, error, held),
         3,
         column_titles=("Wrong bits", "Error", "Memory"),
         title="Reversal meter",
-        caption="What comes back in exact integers and in floats, and what the way back needs to be told.",
+        caption="What comes back in exact integers and in floats, and what the way back needs: a tape of 32 bits for each "
+        "step, or the information buffer. An error of 0 is drawn at 1e-17.",
         share_axes=False,
     )

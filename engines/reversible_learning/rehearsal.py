@@ -5,6 +5,7 @@ Nothing here touches the run: start and batches follow from the seed and the met
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ from engines.reversible_learning.reversal import go_back, hypergradient, train
 
 PROBED = 4096
 """Weights whose bits are compared at most."""
+
+SHOWN_BITS = 24
+"""Weights whose bits are drawn."""
 
 CHECKPOINTS = 25
 """Moments of a race at which the meta-objective is taken."""
@@ -38,8 +42,10 @@ class Way:
         Percent of the bits of the weights that are wrong on the way back.
     error : array (F,)
         Largest error of a weight on the way back.
-    held : array (F,)
-        Bits per weight in the information buffer on the way out.
+    held, held_back : array (F,)
+        Bits per weight in the information buffer, on the way out and back.
+    bits_out, bits_back : array (F, B) of uint64
+        All bits of some weights.
     """
 
     shown_out: np.ndarray
@@ -47,6 +53,9 @@ class Way:
     wrong: np.ndarray
     error: np.ndarray
     held: np.ndarray
+    held_back: np.ndarray
+    bits_out: np.ndarray
+    bits_back: np.ndarray
 
 
 @dataclass
@@ -95,8 +104,11 @@ def _there_and_back(
 ) -> tuple[np.ndarray, Way]:
     index = {int(step): place for place, step in enumerate(steps)}
     count = len(steps)
+    some = shown[torch.from_numpy(places(len(shown), SHOWN_BITS)).to(shown.device)]
     way = Way(
-        np.zeros((count, len(shown))), np.zeros((count, len(shown))), *(np.zeros(count) for _ in range(3))
+        *(np.zeros((count, len(shown))) for _ in range(2)),
+        *(np.zeros(count) for _ in range(4)),
+        *(np.zeros((count, len(some)), np.uint64) for _ in range(2)),
     )
     bits: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -105,6 +117,7 @@ def _there_and_back(
             return
         bits[place] = momentum.bits_of()[probe], momentum.weights()[probe]
         way.shown_out[place] = _numbers(momentum.weights()[shown])
+        way.bits_out[place] = _words(momentum.bits_of()[some])
         if isinstance(momentum, ExactMomentum):
             way.held[place] = momentum.buffer.bits()
 
@@ -117,6 +130,9 @@ def _there_and_back(
         )
         way.error[place] = float(_numbers((momentum.weights()[probe] - true_weights).abs()).max())
         way.shown_back[place] = _numbers(momentum.weights()[shown])
+        way.bits_back[place] = _words(momentum.bits_of()[some])
+        if isinstance(momentum, ExactMomentum):
+            way.held_back[place] = momentum.buffer.bits()
 
     training = train(problem, start, rates, exact, on_the_way_out)
     go_back(problem, training, rates, on_the_way_back)
@@ -125,6 +141,11 @@ def _there_and_back(
 
 def _numbers(x: Tensor) -> np.ndarray:
     return torch.nan_to_num(x, LARGEST, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST).cpu().numpy()
+
+
+def _words(bits: Tensor) -> np.ndarray:
+    """Bits of int64 as they are, to be drawn one by one."""
+    return np.array(bits.cpu().numpy().view(np.uint64))
 
 
 @dataclass
@@ -159,8 +180,10 @@ class Race:
     bend: np.ndarray
 
 
-def race(problem: Problem, start: Tensor, schedules: dict[str, Rates], exact: bool) -> Race:
-    """Train with each schedule on the same start and batches.
+def race(
+    problem: Problem, start: Tensor, schedules: dict[str, Rates], exact: bool, known: Mapping[str, Lane]
+) -> Race:
+    """Train with each schedule on the same start and batches; the last one is bent, the others may be ``known``.
 
     Raises
     ------
@@ -170,6 +193,10 @@ def race(problem: Problem, start: Tensor, schedules: dict[str, Rates], exact: bo
     lanes: dict[str, Lane] = {}
     bend = np.zeros(0)
     for number, (name, rates) in enumerate(schedules.items()):
+        is_last = number == len(schedules) - 1
+        if name in known and not is_last:
+            lanes[name] = known[name]
+            continue
         steps = places(rates.steps + 1, CHECKPOINTS)
         wanted = set(steps.tolist())
         losses: list[float] = []
@@ -182,7 +209,7 @@ def race(problem: Problem, start: Tensor, schedules: dict[str, Rates], exact: bo
 
         training = train(problem, start, rates, exact, look)
         lanes[name] = Lane(rates.alpha.log().cpu().numpy(), steps, np.array(losses))
-        if number == len(schedules) - 1:
+        if is_last:
             _, dw, others = problem.objective(training.momentum.weights())
             found = hypergradient(problem, training, rates, dw, others)
             bend = _numbers(found.alpha * rates.alpha)

@@ -22,6 +22,15 @@ LIVE_NUMBERS = {
         "fine_tune_loss_nats",
         "loss_nats",
     },
+    "reversible_learning": {
+        "meta_loss_nats",
+        "hypergradient_norm",
+        "wrong_bits",
+        "buffer_bits",
+        "theory_bits",
+        "buffer_kib",
+        "tape_kib",
+    },
     "show_attend_tell": {
         "bleu_1",
         "bleu_4",

@@ -55,5 +55,16 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
         "calibration": 64,
         "steps": 1_000_000,
     },
+    "reversible-learning": {
+        "hidden": "5",
+        "train_size": 60,
+        "valid_size": 40,
+        "inner_steps": 12,
+        "batch": 10,
+        # So that as many meta-iterations as a test takes do not make training chaotic.
+        "meta_step": 0.001,
+        "frames": 5,
+        "steps": 1_000_000,
+    },
 }
 """A paper that is not named here is taken as it is."""

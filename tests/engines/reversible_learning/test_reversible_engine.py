@@ -18,19 +18,21 @@ from engines import figures as vocabulary
 from engines.config import find_preset
 from engines.errors import DataError, InputError, SettingError, StepError
 from engines.figures import Film, Heatmap, ImageGrid, Lines, Panels, Ribbon, Rule, VectorField
-from engines.reversible_learning import omniglot
+from engines.reversible_learning import omniglot, rehearsal
 from engines.reversible_learning.chaos import Sweep
 from engines.reversible_learning.config import (
     METHOD,
+    ChooseLayer,
     ForgetSchedule,
     GiveHand,
     RaceSchedule,
     ReversibleLearningSettings,
     SetSchedule,
+    TrySchedule,
 )
 from engines.reversible_learning.engine import ReversibleLearningEngine
 from engines.reversible_learning.history import MOST_RECORDS, History, averaged, places
-from engines.reversible_learning.pictures import correlation
+from engines.reversible_learning.pictures import centre, correlation, smoothed
 from engines.reversible_learning.problems import NetworkProblem
 from tests.engines.handling import (
     check_whole,
@@ -216,18 +218,108 @@ def test_pictures_before_the_first_step_say_what_to_do() -> None:
 def test_the_schedule_is_a_film_over_the_meta_iterations() -> None:
     engine = trained(make(), 3)
     film = picture(engine, "schedule")
-    assert isinstance(film, Film) and film.times.tolist() == [0, 1, 2]
+    assert isinstance(film, Film) and film.times.tolist() == [1, 2, 3]
+    for number, record in enumerate(engine.history.records):
+        first, *lines = marks(film, Lines, 0, number)
+        assert first.label == "first" and np.allclose(first.y, 0.5)
+        by_label = {line.label: line for line in lines}
+        assert by_label.keys() == {"", "layer 1", "layer 2, top"}
+        thin = [line for line in lines if not line.label]
+        # Biases have schedules of their own, which are not drawn.
+        for line, column, label in zip(thin, (0, 2), ("layer 1", "layer 2, top"), strict=True):
+            log_alpha = record["log_alpha"][:, column]
+            assert np.allclose(line.y, np.exp(log_alpha))
+            assert by_label[label].role == line.role
+            assert np.allclose(by_label[label].y, np.exp(smoothed(log_alpha)))
+
+
+def test_the_layer_whose_steps_lie_earliest_is_called_first_once_layers_differ() -> None:
+    engine = make(inner_steps=60, meta_step=0.0, hidden="4, 3")
+    falling, rising = np.linspace(2.0, 0.5, 60), np.linspace(0.5, 2.0, 60)
+
+    def note() -> str:
+        engine.step()
+        film = picture(engine, "schedule")
+        assert isinstance(film, Film)
+        return next(vocabulary.plots_of(film.frames[-1])).note
+
+    assert "first" not in note()
+    engine.act(SetSchedule(tuple(falling), 1))
+    assert note().endswith("layer 2 first")
+    engine.act(SetSchedule(tuple(rising), 1))
+    assert note().endswith("layer 2 last"), "the two others are level"
+    engine.act(SetSchedule(tuple(falling), 2))
+    assert note().endswith("layer 3 first")
+    engine.act(SetSchedule(tuple(rising)))
+    assert "first" not in note()
+
+
+def test_the_centre_of_a_schedule_is_its_mean_iteration() -> None:
+    x, alpha = np.arange(1.0, 6.0), np.zeros((5, 3))
+    alpha[3, 0] = 7.0
+    alpha[:, 1] = 0.5
+    alpha[[0, 4], 2] = 1.0, 3.0
+    assert centre(x, alpha) == pytest.approx([4.0, 3.0, 4.0])
+
+
+def test_smoothing_keeps_lines_straight_and_the_mean_of_noise() -> None:
+    line = np.stack([np.full(100, 2.0), np.linspace(0.0, 1.0, 100)], 1)
+    smooth = smoothed(line)
+    assert smooth.shape == line.shape and np.allclose(smooth[10:90], line[10:90])
+    assert np.allclose(smooth[:, 0], 2.0)
+    noise = np.random.default_rng(0).standard_normal((100, 1))
+    assert smoothed(noise).std() < 0.5 * noise.std()
+    few = np.array([[1.0], [5.0]])
+    assert np.array_equal(smoothed(few), few)
+
+
+@pytest.mark.parametrize("name", ["schedule", "curves", "hypergradient"])
+def test_films_over_the_meta_iterations_are_scrubbed_together(name: str) -> None:
+    engine = trained(make(), 4)
+    film = picture(engine, name)
+    assert isinstance(film, Film) and film.times.tolist() == [1, 2, 3, 4] and film.start == 3
+    notes = [next(vocabulary.plots_of(frame)).note for frame in film.frames]
+    assert all(f"meta-iteration {number + 1}" in note for number, note in enumerate(notes))
+
+
+def test_inner_curves_fade_and_those_to_come_are_not_drawn() -> None:
+    engine = trained(make(), 4)
+    film = picture(engine, "curves")
+    assert isinstance(film, Film)
+    curves = [record["curve"] for record in engine.history.records]
+    for number in range(4):
+        *past, first, now = marks(film, Lines, 0, number)
+        assert np.allclose(now.y, curves[number]) and np.allclose(first.y, curves[0])
+        drawn = [line for line in past if len(line.y)]
+        assert len(drawn) == number
+        assert all(np.allclose(line.y, curve) for line, curve in zip(drawn, curves, strict=False))
+        assert all(a.opacity < b.opacity < now.opacity for a, b in pairwise(drawn))
+
+
+def test_the_hypergradient_is_signed_and_its_mean_leaves_out_what_is_not_trusted() -> None:
+    engine = trained(make(), 2)
+    before = {name: value.clone() for name, value in engine.mean.items()}
+    engine.apply({"stop_above": 1e-6})
+    assert engine.step()["skipped"] == 1
+    assert all(torch.equal(engine.mean[name], value) for name, value in before.items())
+    film = picture(engine, "hypergradient")
     record = engine.history.records[-1]
-    shown = [line for line in marks(film, Lines, 0) if line.label == "layer 1"]
-    assert np.allclose(shown[0].y, np.exp(record["log_alpha"][:, 0]))
-    first = [line for line in marks(film, Lines, 0) if line.label == "first"]
-    assert np.allclose(first[0].y, 0.5)
+    newest, mean = (
+        next(line for line in marks(film, Lines, 0) if bool(line.label) == labelled)
+        for labelled in (False, True)
+    )
+    assert np.allclose(newest.y, record["by_log_alpha"][:, 0])
+    assert np.allclose(newest.y, engine.newest["log_alpha"][:, 0])
+    assert np.allclose(mean.y, before["log_alpha"][:, 0]) and not np.allclose(mean.y, newest.y)
+    low, high = next(vocabulary.plots_of(vocabulary.at(film))).y.limits or (0.0, 0.0)
+    assert low == -high and np.abs(newest.y).max() <= high
 
 
 def test_the_film_goes_out_and_back_and_ends_where_it_began() -> None:
     engine = trained(make(gamma=0.4, inner_steps=60), 1)
     film = picture(engine, "film")
     assert isinstance(film, Film) and film.times[0] == 0 and film.times[-1] == 120
+    assert film.start == len(film.frames) - 1, "as a still it shows who came home"
 
     def grid(plot: int, frame: int) -> np.ndarray:
         return np.asarray(marks(film, ImageGrid, plot, frame)[0].images)
@@ -236,18 +328,53 @@ def test_the_film_goes_out_and_back_and_ends_where_it_began() -> None:
     assert np.array_equal(grid(1, 0), grid(1, last)) and not np.array_equal(grid(1, 0), grid(1, last // 2))
     assert not np.array_equal(grid(2, 0), grid(2, last))
     notes = [plot.note for plot in vocabulary.plots_of(film.frames[last])]
-    assert notes[1] == "every bit is right" and notes[2].endswith("% of bits wrong")
+    assert notes[4] == "every bit is right" and notes[5].endswith("% of bits wrong")
+
+
+def test_the_film_shows_the_bits_of_weights_and_which_of_them_are_wrong() -> None:
+    engine = trained(make(gamma=0.4, inner_steps=60), 1)
+    film = picture(engine, "film")
+    assert isinstance(film, Film)
+    last = len(film.frames) - 1
+
+    def planes(plot: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        bits, wrong = marks(film, Heatmap, plot, frame)
+        assert wrong.role == "warning" and bits.values.shape[1] == 64
+        return bits.values, wrong.values
+
+    for plot in (4, 5):
+        out, none = planes(plot, 0)
+        assert set(np.unique(out)) == {0.0, 1.0} and not none.any()
+        back, wrong = planes(plot, last)
+        assert np.array_equal(wrong, out != back), "what differs from the way out is marked"
+        assert not np.array_equal(out, planes(plot, last // 2)[0])
+    assert not planes(4, last)[1].any() and planes(5, last)[1].mean() > 0.1
+    # The highest bit is a weight's sign.
+    start = engine.start(engine.meta)[engine.shown()].numpy()
+    signs = planes(4, 0)[0][::-1, 0]
+    assert np.array_equal(signs, (start[places(len(start), len(signs))] < 0).astype(float))
+
+
+def test_the_buffer_of_the_film_fills_on_the_way_out_and_is_empty_at_home() -> None:
+    film = picture(trained(make(gamma=0.4, inner_steps=60), 1), "film")
+    assert isinstance(film, Film)
+    held = marks(film, Lines, 3)[0].y
+    turn = len(held) // 2
+    assert held[0] == 0 == held[-1] and held[turn] == held.max() > 30
+    assert (np.diff(held[: turn + 1]) >= 0).all() and (np.diff(held[turn:]) <= 0).all()
 
 
 def test_the_reversal_meter_shows_no_error_for_integers_and_a_growing_one_for_floats() -> None:
     engine = trained(make(gamma=0.4, inner_steps=80), 1)
-    wrong = {line.label: line.y for line in marks(picture(engine, "reversal"), Lines, 0)}
-    assert not wrong["exact integers"].any() and wrong["floats"][-1] > 10 > wrong["floats"][0]
-    error = {line.label: line.y for line in marks(picture(engine, "reversal"), Lines, 1)}
-    assert error["exact integers"].max() < 1e-16 and error["floats"][-1] > 1e6 * error["floats"][1]
-    held = {line.label: line.y for line in marks(picture(engine, "reversal"), Lines, 2)}
-    assert held["information buffer"][-1] == pytest.approx(80 * np.log2(65536 / round(0.4 * 65536)), rel=0.1)
-    assert held["tape of 32 bits"][-1] == 80 * 32
+    figure = picture(engine, "reversal")
+    floats, integers = marks(figure, Lines, 0)
+    assert not integers.y.any() and integers.label == "integers 0 %"
+    assert floats.y[-1] > 10 > floats.y[0] and floats.label == f"floats {floats.y[-1]:.0f} %"
+    error = {line.label: line.y for line in marks(figure, Lines, 1)}
+    assert error["integers"].max() < 1e-16 and error["floats"][-1] > 1e6 * error["floats"][1]
+    tape, buffer = marks(figure, Lines, 2)
+    assert buffer.y[-1] == pytest.approx(80 * np.log2(65536 / round(0.4 * 65536)), rel=0.1)
+    assert tape.y[-1] == 80 * 32 and buffer.label == f"buffer 1/{tape.y[-1] / buffer.y[-1]:.0f}"
 
 
 def test_initial_scales_stand_beside_one_over_the_root_of_the_inputs() -> None:
@@ -307,10 +434,63 @@ def test_a_drawn_schedule_is_raced_and_its_slope_tells_which_way_to_bend_it() ->
     gain = answer["losses"]["drawn"] - better["losses"]["drawn"]
     assert gain == pytest.approx(step * float(answer["bend"] @ answer["bend"]), rel=0.2)
     race = picture(engine, "race")
-    assert len(marks(race, Lines, 0)) == 3 and marks(race, VectorField, 0)[0].role == "hand"
+    assert {line.label for line in marks(race, Lines, 0)} == {"", "first", "learned", "yours"}
+    arrows = marks(race, VectorField, 0)[0]
+    assert arrows.role == "hand" and np.array_equal(np.sign(arrows.v), -np.sign(better["bend"]))
     engine.act(ForgetSchedule())
     assert everything(engine) == before
-    assert len(marks(picture(engine, "race"), Lines, 0)) == 2
+    race = picture(engine, "race")
+    assert {line.label for line in marks(race, Lines, 0)} == {"", "first", "learned"}
+    assert marks(race, VectorField, 0)[0].role == "model"
+
+
+def test_while_a_schedule_is_drawn_no_mark_is_left_and_where_the_hand_lets_go_one_is() -> None:
+    engine, other = (trained(make(), 1) for _ in range(2))
+    tried, raced = engine.act(TrySchedule((0.1, 0.4))), other.act(RaceSchedule((0.1, 0.4)))
+    assert tried is not None and raced is not None and tried["losses"] == raced["losses"]
+    assert everything(engine) == everything(other)
+    assert not TrySchedule.is_noted and RaceSchedule.is_noted and SetSchedule.is_noted
+
+
+def test_a_drag_trains_the_drawn_schedule_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = trained(make(), 2)
+    first = engine.act(TrySchedule((0.1, 0.4)))
+    trainings: list[int] = []
+    known = rehearsal.train
+
+    def counted(*arguments: Any) -> Any:
+        trainings.append(1)
+        return known(*arguments)
+
+    monkeypatch.setattr(rehearsal, "train", counted)
+    second = engine.act(TrySchedule((0.2, 0.4)))
+    assert first is not None and second is not None and len(trainings) == 1
+    assert all(first["losses"][name] == second["losses"][name] for name in ("first", "learned"))
+    # After a meta-iteration all of them are other trainings.
+    engine.step()
+    third = engine.act(TrySchedule((0.2, 0.4)))
+    fresh = copy_of(engine)
+    fresh.race()
+    assert third is not None and third["losses"] == {
+        name: lane.losses[-1] for name, lane in fresh.race().lanes.items()
+    }
+
+
+def test_the_line_that_is_drawn_upon_is_that_of_the_chosen_layer() -> None:
+    engine = trained(make(), 1)
+    engine.act(SetSchedule((0.2, 0.8), 0))
+    engine.act(SetSchedule((0.4,), 1))
+    one, two = np.log(np.geomspace(0.2, 0.8, 12)), np.log(np.full(12, 0.4))
+    for layer, expected in ((None, (one + two) / 2), (0, one), (1, two)):
+        engine.act(ChooseLayer(layer))
+        assert engine.act(GiveHand()) == {"alphas": None, "layer": layer}
+        shown = [line for line in marks(picture(engine, "race"), Lines, 0) if line.label == "learned"]
+        assert np.allclose(shown[0].y, expected)
+    engine.act(RaceSchedule((0.3,), 1))
+    engine.act(ChooseLayer(0))
+    assert engine.act(GiveHand()) == {"alphas": None, "layer": 0}, "what was drawn was another layer's"
+    with pytest.raises(InputError):
+        engine.act(ChooseLayer(2))
 
 
 def test_a_schedule_for_one_layer_leaves_the_others() -> None:
@@ -331,6 +511,8 @@ def test_what_the_hand_drew_comes_back_with_a_keyframe() -> None:
     assert engine.act(GiveHand()) == {"alphas": None, "layer": None}
     engine.act(RaceSchedule((0.1, 0.2), 0))
     assert copy_of(engine).act(GiveHand()) == {"alphas": (0.1, 0.2), "layer": 0}
+    engine.act(ChooseLayer(1))
+    assert copy_of(engine).act(GiveHand()) == {"alphas": None, "layer": 1}
 
 
 @pytest.mark.parametrize(
