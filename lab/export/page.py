@@ -33,6 +33,9 @@ _SHAPE = 0.62
 _MOST_INSIDE = 5
 """Entries of a legend beyond which it stands below the plot rather than on it."""
 
+NOTE_GAP = 0.4
+"""Above and below a note between plot and title, in its font size."""
+
 
 @dataclass
 class Arrangement:
@@ -214,9 +217,7 @@ class _Composer:
 
     def _add_note(self, axes: Axes, plot: Plot, titled: bool) -> None:
         look: dict[str, Any] = {"fontsize": self.style.small_size, "color": self.colors.muted}
-        # Text that is wider than its plot leaves the layout no room for any.
-        letters = 72.0 * (self.style.width_in / self.columns - 0.3) / (0.55 * self.style.small_size)
-        note = plain(textwrap.fill(plot.note, max(12, int(letters))))
+        note = note_of(plot, self.style, self.columns)
         if not plot.marks:
             axes.text(
                 0.5,
@@ -230,14 +231,17 @@ class _Composer:
         elif not plot.x.shown:
             axes.set_xlabel(note, loc="right", **look)
         elif titled:
-            axes.text(
-                0.98,
-                0.97,
+            # Between the title and the plot, where it lies on nothing, and no legend on it.
+            axes.set_title(axes.get_title(), pad=note_room(note) * self.style.small_size)
+            axes.annotate(
                 note,
-                transform=axes.transAxes,
-                ha="right",
-                va="top",
-                zorder=5,
+                (0.5, 1.0),
+                (0.0, NOTE_GAP * self.style.small_size),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                annotation_clip=False,
                 **look,
             )
         else:
@@ -442,6 +446,17 @@ class _Composer:
             if scale != 1.0:
                 arrangement.scales[index] = scale
         return changed
+
+
+def note_of(plot: Plot, style: Style, columns: int) -> str:
+    """A plot's note in lines that are not wider than the plot: the layout would leave no room for any."""
+    letters = 72.0 * (style.width_in / columns - 0.3) / (0.55 * style.small_size)
+    return plain(textwrap.fill(plot.note, max(12, int(letters))))
+
+
+def note_room(note: str) -> float:
+    """Between plot and title, for a note there; in font sizes of notes."""
+    return 2 * NOTE_GAP + 1.25 * (note.count("\n") + 1)
 
 
 def _lay_out(page: Page) -> None:

@@ -43,7 +43,7 @@ from lab.export.draw import still_of
 from lab.export.inks import Inks
 from lab.export.limits import Ranges, montage_shape, value_limits
 from lab.export.marks import RASTER_ITEMS, SYMBOLS, fill_opacity, floats, isolated, plain
-from lab.export.page import compose
+from lab.export.page import NOTE_GAP, compose, note_of, note_room
 from lab.export.parameters import RASTER_DPI, drawing
 from lab.export.style import SMALLEST_TEXT, Style
 
@@ -366,7 +366,7 @@ class _Script:
         if axes.get_title():
             self._call("ax.set_title", _text(axes.get_title()))
         if plot.note and (self.style.notes or not plot.marks):
-            self._note(plot, bool(axes.get_title()))
+            self._note(plot, axes.get_title())
 
     def _ticks(self, plot: Plot, name: str, axis: Axis, side: str, index: int) -> None:
         drawn = self.page.axes[index]
@@ -394,7 +394,7 @@ class _Script:
         if not ticks.get(f"label{side}", True):
             self._say(f'ax.tick_params(axis="{name}", which="both", label{side}=False)')
 
-    def _note(self, plot: Plot, titled: bool) -> None:
+    def _note(self, plot: Plot, title: str) -> None:
         note = _text(plain(plot.note))
         look = "fontsize=SMALL, color=MUTED"
         if not plot.marks:
@@ -402,8 +402,13 @@ class _Script:
             self._call("ax.text", "0.5", "0.5", note, middle, look)
         elif not plot.x.shown:
             self._call("ax.set_xlabel", note, 'loc="right"', look)
-        elif titled:
-            self._call("ax.text", "0.98", "0.97", note, 'transform=ax.transAxes, ha="right", va="top"', look)
+        elif title:
+            wrapped = note_of(plot, self.style, self.columns)
+            self._call("ax.set_title", _text(title), f"pad={note_room(wrapped):g} * SMALL")
+            places = (
+                f'(0.5, 1.0), (0.0, {NOTE_GAP} * SMALL), xycoords="axes fraction", textcoords="offset points"'
+            )
+            self._call("ax.annotate", _text(wrapped), places, 'ha="center", va="bottom"', look)
         else:
             self._call("ax.set_title", note, 'loc="right"', look)
 

@@ -127,6 +127,18 @@ def test_a_long_note_leaves_room_for_its_plot() -> None:
     assert np.array_equal(pixels[0, 0], pixels[-1, -1])
 
 
+def test_a_note_under_a_title_lies_on_neither_plot_nor_legend_nor_title() -> None:
+    plot = replace(MARKS["lines"].plot, title="One of two", note="meta-iteration 50, layer 4 first")
+    for style in (venue("icml"), venue("icml-wide")):
+        page = draw(Panels((plot, plot), 2, title="Both"), style, medium="vector")
+        for axes in page.axes:
+            (note,) = [text for text in axes.texts if "meta" in text.get_text()]
+            box = note.get_window_extent()
+            assert not box.overlaps(axes.get_window_extent())
+            assert not box.overlaps(axes.title.get_window_extent())
+            assert axes.title.get_window_extent().y0 >= box.y1
+
+
 def test_a_strip_has_no_remarks() -> None:
     frames = tuple(replace(MARKS["lines"].plot, note=f"t = {t} of 3, a long remark") for t in range(4))
     film = Film(frames, np.arange(4.0), Axis("t"))
