@@ -74,6 +74,8 @@ FILES = "Pictures (" + " ".join(f"*{suffix}" for suffix in IMAGE_SUFFIXES) + ")"
 LONGEST_SIDE = 1024
 """Pixels; a larger picture of one's own is made smaller before it goes to the engine, whose canvases have fewer by far."""
 
+NO_MODEL = "There is no model yet that could answer the hand: press Train first."
+
 
 @dataclass
 class Hand:
@@ -389,7 +391,7 @@ class DrawPanel(Panel):
 
     def _update_tools(self) -> None:
         """Bring the strip up to what is known of the run in focus."""
-        alive = self._can_ask()
+        alive = self.can_ask()
         values = self.started.values if self.started is not None else {}
         draws = alive and values.get("task", "generate") == "generate"
         hand = self.hand
@@ -553,21 +555,10 @@ class DrawPanel(Panel):
         """What is held in the run in focus."""
         return self._hands.setdefault(self.run.key, Hand()) if self.run is not None else self._no_hand
 
-    def _can_ask(self) -> bool:
-        return self.started is not None and self.state in ("running", "paused")
-
-    def _refuse(self) -> None:
-        """Say why nothing answers the hand."""
-        if self.state in m.ENDED:
-            text = "The run has ended, so that nothing answers the hand: press Reset to begin again."
-        else:
-            text = "There is no model yet that could answer the hand: press Train first."
-        self.post("info", text, key="act")
-
     def _wish(self, name: str, action: Action) -> bool:
         """Ask as soon as nothing else is under way; a newer wish of this name takes the place of an older one."""
-        if not self._can_ask():
-            self._refuse()
+        if not self.can_ask():
+            self.refuse(NO_MODEL)
             return False
         self._wishes[name] = action
         if not self._is_asking:
@@ -580,26 +571,10 @@ class DrawPanel(Panel):
         if not self._wishes or self.run is None:
             return
         name = next(iter(self._wishes))
-        number = self._act_on(self._wishes.pop(name), _CHANGES[name])
+        number = self.act_for(self._wishes.pop(name), _CHANGES[name])
         self._is_asking = number is not None
         if number is not None:
             self.await_answer(number, partial(self._take_answered, name))
-
-    def _act_on(self, action: Action, names: tuple[str, ...]) -> int | None:
-        """Act, and ask again for these pictures alone: the others stay as they are."""
-        before = self._version
-        number = self.act(action)
-        if number is None or self.session is None:
-            return None
-        for name, (step, version) in list(self._shown.items()):
-            if name not in names and version == before:
-                self._shown[name] = step, self._version
-        for name, version in list(self._requested.items()):
-            if name not in names and version == before:
-                self._requested[name] = self._version
-        at_once = [name for name in names if self.is_in_sight(name) and name not in self._requested]
-        self._request(self.session, at_once, now=True)
-        return number
 
     def _take_answered(self, name: str, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run:
@@ -653,7 +628,7 @@ class DrawPanel(Panel):
     def hold(self, subject: Subject) -> None:
         """Take a drawing in hand, and do nothing to it yet."""
         hand = self.hand
-        if not self._can_ask():
+        if not self.can_ask():
             self._show_subjects()
             return
         hand.subject = subject
@@ -693,7 +668,7 @@ class DrawPanel(Panel):
         grid = self._grid(name, plot)
         if grid is None or (plot not in (1, 2) if name == "canvas" else plot != 1):
             return None
-        if not self._can_ask():
+        if not self.can_ask():
             self._wish("brush", LetGo())
             return None
         # What is held must not run away.
@@ -897,7 +872,7 @@ class DrawPanel(Panel):
         place = grid.locate(x, y) if grid is not None else None
         if place is None:
             return
-        if not self._can_ask():
+        if not self.can_ask():
             self._wish("brush", LetGo())
             return
         self.hold(("sample", place[0]))
@@ -967,8 +942,8 @@ class DrawPanel(Panel):
 
     def open_picture(self, path: Path) -> None:
         """Take a picture file in the place of the held-out one; it is read in the background."""
-        if not self._can_ask():
-            self._refuse()
+        if not self.can_ask():
+            self.refuse(NO_MODEL)
             return
         self.services.jobs.start(
             f"picture/{path}", lambda job: read_picture(path), partial(self._take_picture, path)

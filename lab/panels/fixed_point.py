@@ -75,6 +75,8 @@ WHEEL = 1.1
 DEAD = 99.9
 """Percent of dead updates from which nothing is learned any more."""
 
+NO_NETWORK = "There is no network yet whose bits could be moved: press Train first."
+
 TWO_ROWS = 400
 """Pixels of height that two rows of views need."""
 
@@ -387,9 +389,6 @@ class FixedPointPanel(Panel):
         assert self.form is not None
         return self.form.values().model_dump()[name]
 
-    def _can_ask(self) -> bool:
-        return self.started is not None and self.state in ("running", "paused")
-
     @property
     def told(self) -> Mapping[str, Any] | None:
         """What the run in focus said last of its layers and their bits."""
@@ -453,7 +452,7 @@ class FixedPointPanel(Panel):
 
     def _update_tools(self) -> None:
         """Enable what can be answered."""
-        can = self._can_ask() and self._told is not None
+        can = self.can_ask() and self._told is not None
         self.board.set_editable(can)
         self._use.setEnabled(can and self._told is not None and self._told["allocated"] is not None)
         self._equal.setEnabled(can)
@@ -521,8 +520,8 @@ class FixedPointPanel(Panel):
 
     def wish(self, name: str, action: Action) -> bool:
         """Ask as soon as nothing else is under way; a newer wish of this name takes the place of an older one."""
-        if not self._can_ask():
-            self._refuse()
+        if not self.can_ask():
+            self.refuse(NO_NETWORK)
             return False
         self._wishes[name] = action
         self._ask_wish()
@@ -530,8 +529,8 @@ class FixedPointPanel(Panel):
 
     def wish_bits(self, bits: Bits) -> bool:
         """Have these bit-widths as soon as nothing else is under way; the newest wish wins."""
-        if not self._can_ask() or self._told is None:
-            self._refuse()
+        if not self.can_ask() or self._told is None:
+            self.refuse(NO_NETWORK)
             return False
         if any(len(widths) != len(self._told["names"]) for widths in bits.values()):
             # Of a network with other layers, which is gone.
@@ -541,14 +540,6 @@ class FixedPointPanel(Panel):
         self._show_board()
         self._ask_wish()
         return True
-
-    def _refuse(self) -> None:
-        """Say why nothing answers the hand."""
-        if self.state in m.ENDED:
-            text = "The run has ended, so that nothing answers the hand: press Reset to begin again."
-        else:
-            text = "There is no network yet whose bits could be moved: press Train first."
-        self.post("info", text, key="act")
 
     def _ask_wish(self) -> None:
         """Send the oldest of the wishes."""
@@ -620,7 +611,7 @@ class FixedPointPanel(Panel):
 
     def _keep_told(self) -> None:
         """Ask how the run stands: once where it stands still, now and then while it goes on."""
-        if not self._can_ask() or self.session is None:
+        if not self.can_ask() or self.session is None:
             return
         if self._is_busy or self._is_asking or self._wishes or self.board.is_held():
             return

@@ -957,6 +957,32 @@ class Panel(QWidget):
         self._version += 1
         return self.session.act(action)
 
+    def act_for(self, action: Action, names: Sequence[str]) -> int | None:
+        """As `act`, of which these pictures alone tell: they are asked for at once, and the others stay as they are."""
+        before = self._version
+        number = self.act(action)
+        if number is None or self.session is None:
+            return None
+        for name, (step, version) in list(self._shown.items()):
+            if name not in names and version == before:
+                self._shown[name] = step, self._version
+        for name, version in list(self._requested.items()):
+            if name not in names and version == before:
+                self._requested[name] = self._version
+        at_once = [name for name in names if self.is_in_sight(name) and name not in self._requested]
+        self._request(self.session, at_once, now=True)
+        return number
+
+    def can_ask(self) -> bool:
+        """Whether the run in focus has an engine that answers the hand."""
+        return self.started is not None and self.state in ("running", "paused")
+
+    def refuse(self, nothing_yet: str) -> None:
+        """Say why nothing answers the hand: the run has ended, or else what there is not yet, in a sentence."""
+        if self.state in m.ENDED:
+            nothing_yet = "The run has ended, so that nothing answers the hand: press Reset to begin again."
+        self.post("info", nothing_yet, key="act")
+
     def await_answer(self, number: int, then: TakeAnswer, run: ActiveRun | None = None) -> None:
         """Have ``then(run, answer)`` called when a run answers that command, or refuses it, which is told already.
 
@@ -1503,7 +1529,7 @@ class Panel(QWidget):
             if name not in views and not self.is_in_sight(name):
                 # A canvas that nobody has opened.
                 continue
-            figure, step = dock.view.figure, self.shown_step()
+            figure, step = self.figure(name), self.shown_step()
             if self.past.record is not None and not isinstance(dock.view, CurveView):
                 if not self.is_in_sight(name):
                     figure = self.past.figures.get(name)

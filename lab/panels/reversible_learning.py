@@ -310,7 +310,7 @@ class ReversibleLearningPanel(Panel):
 
     def _update_tools(self) -> None:
         """Bring the strip up to what is known of the run in focus."""
-        draws = self._can_ask() and self._experiment() in WITH_STEPS
+        draws = self.can_ask() and self._experiment() in WITH_STEPS
         hand = self.hand
         for widget in (self._draw_label, self._layer_box, self._line):
             widget.setEnabled(draws)
@@ -318,7 +318,7 @@ class ReversibleLearningPanel(Panel):
         self._undo.setEnabled(draws and bool(hand.earlier))
         self._use.setEnabled(draws and hand.line is not None)
         self._forget.setEnabled(draws and hand.line is not None)
-        self._back.setEnabled(self._can_ask())
+        self._back.setEnabled(self.can_ask())
         self._show_result()
 
     def _show_layers(self) -> None:
@@ -339,7 +339,7 @@ class ReversibleLearningPanel(Panel):
         """Say in words how the race ended."""
         hand, losses = self.hand, self._losses()
         is_past = self.past.record is not None
-        if not (self._can_ask() or is_past) or self._experiment() not in WITH_STEPS:
+        if not (self.can_ask() or is_past) or self._experiment() not in WITH_STEPS:
             text = ""
         elif "yours" not in losses and (is_past or hand.line is None):
             text = "" if is_past else "Draw on the schedule: it races the learned one."
@@ -349,7 +349,7 @@ class ReversibleLearningPanel(Panel):
             yours, learned = losses["yours"], losses["learned"]
             word = "ahead by" if yours < learned else "behind by"
             text = f"Yours {yours:.3g} nats, learned {learned:.3g}: {word} {abs(yours - learned):.2g}"
-        if self._can_ask() and not is_past and self._is_cursor_shown():
+        if self.can_ask() and not is_past and self._is_cursor_shown():
             text = f"α of {self._iteration():,}: {math.exp(self._base()[self._cursor]):.3g}. {text}"
         self._result.setText(text)
         self._result.setToolTip(text)
@@ -392,18 +392,11 @@ class ReversibleLearningPanel(Panel):
         """The iterations at which the hand draws, from 1."""
         return np.linspace(1.0, float(self._values().get("inner_steps", 2)), self._points())
 
-    def _can_ask(self) -> bool:
-        return self.started is not None and self.state in ("running", "paused")
-
     def _refuse(self) -> None:
-        """Say why nothing answers the hand."""
-        if self.state in m.ENDED:
-            text = "The run has ended, so that nothing answers the hand: press Reset to begin again."
-        elif self.started is not None:
-            text = "This experiment has no schedules to draw: choose the preset schedules."
+        if self.started is not None:
+            self.refuse("This experiment has no schedules to draw: choose the preset schedules.")
         else:
-            text = "There is no training yet that could race: press Train first."
-        self.post("info", text, key="act")
+            self.refuse("There is no training yet that could race: press Train first.")
 
     # --- arranging  ----------
 
@@ -478,6 +471,11 @@ class ReversibleLearningPanel(Panel):
             self._follow_slider(view)
         else:
             super()._show_figure(name, view, figure)
+
+    def figure(self, name: str) -> Figure | None:
+        """What a view shows, for export; a film has all its plots there, however little room the view has for them."""
+        figure = super().figure(name)
+        return self._whole.get(name, figure) if isinstance(figure, Film) else figure
 
     def _fitted(self, film: Film, view: FigureView) -> Film:
         """A film of panels with its plots in a single row where the view is wide and low, and short titles where narrow."""
@@ -601,7 +599,7 @@ class ReversibleLearningPanel(Panel):
 
     def _ask_for(self, action: Action) -> bool:
         """Ask as soon as nothing else is under way; a newer wish takes the place of an older one of its kind."""
-        if not self._can_ask() or self._experiment() not in WITH_STEPS:
+        if not self.can_ask() or self._experiment() not in WITH_STEPS:
             self._refuse()
             return False
         # What is raced, and what is learned on from, do not replace each other.
@@ -615,26 +613,10 @@ class ReversibleLearningPanel(Panel):
         if not self._wishes or self.run is None:
             return
         wish = self._wishes.pop(next(iter(self._wishes)))
-        number = self._act_on(wish)
+        number = self.act_for(wish, ("race",))
         self._is_asking = number is not None
         if number is not None:
             self.await_answer(number, partial(self._take_answered, wish))
-
-    def _act_on(self, action: Action) -> int | None:
-        """Act, and ask again for the picture of the race alone: the others stay as they are."""
-        before = self._version
-        number = self.act(action)
-        if number is None or self.session is None:
-            return None
-        for name, (step, version) in list(self._shown.items()):
-            if name != "race" and version == before:
-                self._shown[name] = step, self._version
-        for name, version in list(self._requested.items()):
-            if name != "race" and version == before:
-                self._requested[name] = self._version
-        if self.is_in_sight("race") and "race" not in self._requested:
-            self._request(self.session, ["race"], now=True)
-        return number
 
     def _take_answered(self, wish: Action, run: ActiveRun, answer: m.Answer) -> None:
         if run is not self.run:
@@ -784,7 +766,7 @@ class ReversibleLearningPanel(Panel):
         hand = self.hand
         if layer == hand.layer:
             return
-        if not self._can_ask():
+        if not self.can_ask():
             self._refuse()
             self._show_layers()
             return
@@ -875,7 +857,7 @@ class ReversibleLearningPanel(Panel):
             return
         self._cursor = min(max(self._cursor, 0), self._points() - 1)
         point = None
-        if self._is_cursor_shown() and self._can_ask() and self.past.record is None:
+        if self._is_cursor_shown() and self.can_ask() and self.past.record is None:
             point = float(self._moments()[self._cursor]), float(self._base()[self._cursor])
         view.areas[0].set_highlight(point)
         self._show_result()
@@ -930,7 +912,7 @@ class ReversibleLearningPanel(Panel):
         """Keys are let go: what they have drawn is raced once more, for the record."""
         was_pressing, self._is_pressing = self._is_pressing, False
         line = self.hand.line
-        if was_pressing and line is not None and self._can_ask():
+        if was_pressing and line is not None and self.can_ask():
             self.draw(line, done=True, remember=False)
 
     # --- runs  ----------

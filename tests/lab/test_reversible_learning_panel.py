@@ -174,7 +174,7 @@ def wrong(film: Any, plot: int) -> float:
 def test_training_runs_backwards_by_itself_to_the_bits_it_began_with(hand: Hand) -> None:
     hand.train(1, inner_steps=40)
     hand.turn_to("film")
-    film, slider = hand.panel.figure("film"), hand.panel.view("film").slider
+    film, slider = hand.panel.view("film").figure, hand.panel.view("film").slider
     assert isinstance(film, Film) and slider.playing
     seen = slider.index
     hand.until(lambda: slider.index != seen)
@@ -194,11 +194,11 @@ def test_in_floats_the_same_film_misses(hand: Hand) -> None:
     hand.panel.view("film").slider.set_playing(False)
     hand.panel.view("film").set_frame(4)
     hand.press(hand.tool("Floats"))
-    film = hand.panel.figure("film")
+    film = hand.panel.view("film").figure
     assert last_notes(film)[-1].endswith("% of bits wrong") and wrong(film, 3) > 10
     assert hand.panel.view("film").frame == 4, "the moment stays"
     hand.press(hand.tool("Both"))
-    both = hand.panel.figure("film")
+    both = hand.panel.view("film").figure
     assert wrong(both, 4) == 0 and wrong(both, 5) > 10
     assert hand.said("error") == []
 
@@ -206,12 +206,12 @@ def test_in_floats_the_same_film_misses(hand: Hand) -> None:
 def test_a_run_in_floats_shows_the_film_in_floats_and_says_why_nothing_is_learned(hand: Hand) -> None:
     hand.train(8, exact=False, gamma=0.05, inner_steps=100)
     hand.turn_to("film")
-    assert hand.tool("Floats").isChecked() and last_notes(hand.panel.figure("film"))[-1].endswith(
+    assert hand.tool("Floats").isChecked() and last_notes(hand.panel.view("film").figure)[-1].endswith(
         "bits wrong"
     )
     hand.until(lambda: any("Exact integers" in text for text in hand.said("warning")))
     hand.press(hand.tool("Integers"))
-    assert last_notes(hand.panel.figure("film"))[-1] == "every bit is right"
+    assert last_notes(hand.panel.view("film").figure)[-1] == "every bit is right"
     hand.form.change({"exact": True})
     hand.play(2)
     hand.until(lambda: not any("Exact integers" in text for text in hand.said("warning")))
