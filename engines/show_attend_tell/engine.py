@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.decay import remaining
 from engines.engine import Engine, stream
 from engines.errors import InputError
 from engines.figures import Figure
@@ -144,8 +145,9 @@ class ShowAttendTellEngine(Engine):
     def step(self) -> Mapping[str, float]:
         """One update on one minibatch."""
         config = self.config
+        learning_rate = config.learning_rate * remaining(config.decay, self._step, config.steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = config.learning_rate
+            group["lr"] = learning_rate
         chosen = self._batches.next(config.batch)
         words = self.examples.words(chosen).to(self.device)
         loss, scalars = self._loss(self._annotations(self.examples.images[chosen]), words)
@@ -153,7 +155,7 @@ class ShowAttendTellEngine(Engine):
         loss.backward()
         self._optimizer.step()
         self._step += 1
-        scalars |= {"learning_rate": config.learning_rate, "epochs": self._batches.epochs}
+        scalars |= {"learning_rate": learning_rate, "epochs": self._batches.epochs}
         if self._step % config.evaluate_every == 0 or self._step == 1:
             scalars |= self._evaluate()
         return scalars

@@ -220,25 +220,24 @@ def test_every_live_setting_acts() -> None:
         "soft_half": {"semi_sampling": 1.0, "soft_half": "entropy"},
         "reward": {"reward": "mean"},
         "learning_rate": {"learning_rate": 0.5},
+        "decay": {"decay": "cosine", "steps": 8},
         "batch": {"batch": 5},
         "dropout": {"dropout": 0.5},
         "evaluate_every": {"evaluate_every": 4},
         "evaluation_images": {"evaluate_every": 4, "evaluation_images": 2},
-        "steps": {},
+        "steps": {"decay": "cosine", "steps": 8},
     }
     # Settings that another needs beside them are compared with that one alone.
     beside: dict[str, dict[str, Any]] = {
         "lambda_": {"attention": "soft"},
         "soft_half": {"semi_sampling": 1.0},
         "evaluation_images": {"evaluate_every": 4},
+        "steps": {"decay": "cosine"},
     }
     live = {spec.name for spec in ShowAttendTellSettings.specs() if spec.effect == "live"}
     assert live == changes.keys(), "a live setting is not tried"
     start = trained(make(**HARD, semi_sampling=0.0), 3)
     for name, change in changes.items():
-        if name == "steps":
-            # The worker counts them; the engine has no schedule.
-            continue
         plain, engine = copy_of(start), copy_of(start)
         plain.apply(beside.get(name, {}))
         engine.apply(change)
