@@ -311,7 +311,8 @@ def test_a_saved_policy_is_opened_as_a_paused_run_that_plays(hand: Hand, tmp_pat
     values = hand.form.values().model_dump()
     assert (values["environment"], values["units"], values["layers"]) == ("CartPole-v1", 5, 2)
     assert hand.step() == 0 and hand.panel.slider.playing
-    assert np.array_equal(hand.policy()["theta"], policy["theta"])
+    # The run is paused before it has the policy, which is sent after it started.
+    hand.until(lambda: np.array_equal(hand.policy()["theta"], policy["theta"]))
     assert hand.errors() == []
     hand.press(hand.window.transport.play_button)
     hand.until(lambda: hand.step() >= 2)
